@@ -1,0 +1,184 @@
+"""A gateway under test: its configuration, its process, its HTTP API."""
+import http.client, json, os, signal, socket, subprocess, tempfile, time, urllib.parse
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+BINARY = os.environ.get("LEASEBRIDGE", os.path.join(ROOT, "target", "release", "leasebridge"))
+SECRET = "a secret for the tests alone, which is long enough"
+
+
+def toml(value):
+    """A value as TOML writes it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (int, float)):
+        return str(value)
+    if isinstance(value, list):
+        return "[" + ", ".join(toml(v) for v in value) + "]"
+    if isinstance(value, dict):
+        return "{ " + ", ".join(f"{k} = {toml(v)}" for k, v in value.items()) + " }"
+    return json.dumps(value)
+
+
+class Gateway:
+    """One gateway on its own loopback addresses: 127.0.<net>.2 for the gateway, .1 the caller's
+    carrier, .3 the callee's carrier, .4 a stranger,
+    .5 the callee's second carrier."""
+
+    def __init__(self, net, name="gw", changes=None, data=None, preload=None, binary=BINARY):
+        self.net, self.name, self.binary = net, name, binary
+        self.ip = {role: f"127.0.{net}.{n}" for n, role in enumerate(["", "caller", "gateway", "callee", "stranger", "second"]) if role}
+        self.work = data or tempfile.mkdtemp(prefix=f"leasebridge-{name}-")
+        self.http_port = 8080
+        self.config = self._config(changes or {})
+        self.path = os.path.join(self.work, "leasebridge.toml")
+        with open(self.path, "w") as f:
+            f.write(self.config)
+        self.preload = preload
+        self.process = None
+        self.token = None
+
+    def _config(self, changes):
+        sections = {
+            "node": {"name": "test", "data_dir": os.path.join(self.work, "data"), "drain_timeout": "5s"},
+            "http": {"listen": f"{self.ip['gateway']}:{self.http_port}", "rate_limit": "100000/s"},
+            "sip": {"listen": [f"udp:{self.ip['gateway']}:5060"]},
+            "media": {"address": self.ip["gateway"], "ports": "20000-21999"},
+            "numbering": {"timezone": "UTC", "pool": ["+60388880000-+60388880999"], "cooldown": "0s",
+                          "allowed_targets": ["MY", "DE"], "emergency": ["999", "112"]},
+            "leases": {}, "calls": {"ring_timeout": "20s"}, "billing": {}, "observe": {"log": "info"},
+        }
+        inbound = {"name": "carrier-in", "direction": "inbound", "sources": [self.ip["caller"] + "/32"],
+                   "numbers": "+e164", "trusted": True}
+        outbound = {"name": "carrier-out", "direction": "outbound", "target": f"sip:{self.ip['callee']}:5080",
+                    "numbers": "+e164", "options_interval": "0s"}
+        inbound.update(changes.pop("inbound", {}))
+        outbound.update(changes.pop("outbound", {}))
+        trunks = [inbound, outbound] + changes.pop("trunks", [])
+        for section, values in changes.items():
+            sections.setdefault(section, {}).update(values)
+        out = []
+        for section, values in sections.items():
+            out.append(f"[{section}]")
+            out += [f"{k} = {toml(v)}" for k, v in values.items()]
+        out += ["[[http.keys]]", 'kid = "main"', 'algorithm = "HS256"', f"secret = {toml(SECRET)}"]
+        out += ["[[http.clients]]", 'name = "tests"', 'customers = "all"',
+                'scopes = ["lease", "customer:read", "customer:write", "numbers", "cdr", "admin"]']
+        for trunk in trunks:
+            out.append("[[trunk]]")
+            out += [f"{k} = {toml(v)}" for k, v in trunk.items()]
+        return "\n".join(out) + "\n"
+
+    def start(self, wait=20):
+        env = dict(os.environ)
+        if self.preload:
+            env.update(self.preload)
+        log = open(os.path.join(self.work, "gateway.log"), "ab")
+        self.process = subprocess.Popen([self.binary, "serve", "--config", self.path], stdout=log, stderr=log,
+                                        stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+        if self.token is None:
+            self.token = subprocess.run([self.binary, "token", "--config", self.path, "--client", "tests"],
+                                        capture_output=True, text=True, check=True).stdout.strip()
+        end = time.time() + wait
+        while time.time() < end:
+            if self.process.poll() is not None:
+                raise RuntimeError("the gateway ended at its start: " + self.log_tail())
+            try:
+                c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=2)
+                c.request("GET", "/healthz")
+                if c.getresponse().status == 200:
+                    return self
+            except OSError:
+                time.sleep(0.02)
+        raise RuntimeError("the gateway does not answer: " + self.log_tail())
+
+    def log_tail(self, size=3000):
+        with open(os.path.join(self.work, "gateway.log"), "rb") as f:
+            return f.read()[-size:].decode(errors="replace")
+
+    def stop(self, sig=signal.SIGTERM, wait=15):
+        if self.process and self.process.poll() is None:
+            self.process.send_signal(sig)
+            try:
+                self.process.wait(wait)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+                raise RuntimeError("the gateway did not end: " + self.log_tail())
+        return self.process.returncode if self.process else None
+
+    def kill(self):
+        self.process.kill()
+        self.process.wait()
+
+    def request(self, operation, headers=None, timeout=20, **form):
+        """POSTs an operation; returns (HTTP status, JSON)."""
+        c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=timeout)
+        h = {"Authorization": "Bearer " + self.token, "Content-Type": "application/x-www-form-urlencoded"}
+        h.update(headers or {})
+        c.request("POST", "/api/v1/" + operation, urllib.parse.urlencode(form), h)
+        r = c.getresponse()
+        body = json.loads(r.read())
+        c.close()
+        return r.status, body
+
+    def api(self, operation, **form):
+        """POSTs an operation that must succeed."""
+        status, body = self.request(operation, **form)
+        if body.get("status") != 0:
+            raise RuntimeError(f"{operation}: HTTP {status} {body}")
+        return body
+
+    def get(self, path):
+        c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=10)
+        try:
+            c.request("GET", path)
+            r = c.getresponse()
+            return r.status, r.read().decode()
+        finally:
+            c.close()
+
+    def metric(self, name):
+        """Sum of a metric's samples."""
+        total, found = 0.0, False
+        for line in self.get("/metrics")[1].splitlines():
+            if line.startswith(name) and line[len(name):len(name) + 1] in ("{", " "):
+                total += float(line.rsplit(" ", 1)[1])
+                found = True
+        if not found:
+            raise RuntimeError(f"no metric {name}")
+        return total
+
+    def customer(self, **form):
+        form = {"first_name": "Test", "last_name": "Customer", "account_credit": "1000000", **form}
+        return self.api("customer/create", **form)["customer_id"]
+
+    def single(self, customer, phone, **form):
+        """Leases a number; returns (leased number, reference)."""
+        form = {"expiry_value": "1", "expiry_unit": "hours", **form}
+        a = self.api("leasesingle/request", customer_id=customer, phone=phone, **form)
+        return list(a["lease_info"])[0], a["reference_id"]
+
+    def group(self, customer, phone1, phone2, **form):
+        """Leases two numbers; returns (phone1's, phone2's, reference)."""
+        form = {"expiry_value": "1", "expiry_unit": "hours", **form}
+        a = self.api("leasegroup/request", customer_id=customer, phone1=phone1, phone2=phone2, **form)
+        by = {v: k for k, v in a["lease_info"].items()}
+        return by[phone1], by[phone2], a["reference_id"]
+
+    def records(self, count, timeout=40, **query):
+        """The newest records, once there are `count` of them."""
+        end = time.time() + timeout
+        while True:
+            records = self.api("cdr/query", **query)["records"]
+            if len(records) >= count or time.time() > end:
+                return records
+            time.sleep(0.05)
+
+
+def loopback_free(ip, port):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.bind((ip, port))
+            return True
+        except OSError:
+            return False

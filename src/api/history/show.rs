@@ -1,0 +1,147 @@
+//! A call record as strings, in the order of [`RECORD_ROW`] (lease-api 4.10).
+
+use crate::api::calendar::rfc3339;
+use crate::api::json::Json;
+use crate::api::operation::RECORD_ROW;
+use crate::domain::{CallRecord, E164, EndedBy, LeaseKind, MediaFigures, UnixMillis};
+
+/// The fields of `record`, in the order of [`RECORD_ROW`]. A call that belongs to no customer has no
+/// price, and says so by empty fields.
+#[must_use]
+pub fn fields(record: &CallRecord) -> [String; 30] {
+    let priced = record.customer_id.is_some();
+    let price = |text: String| if priced { text } else { String::new() };
+    let [callee_packets, callee_lost, callee_jitter] = media(&record.to_callee);
+    let [caller_packets, caller_lost, caller_jitter] = media(&record.to_caller);
+    [
+        record.call_id.to_string(),
+        record
+            .reference_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        record
+            .customer_id
+            .map(|id| id.to_string())
+            .unwrap_or_default(),
+        record.lease_kind.map(kind).unwrap_or_default().to_owned(),
+        number(record.caller),
+        number(record.callee),
+        record.leased_number.to_string(),
+        record.shown_number.to_string(),
+        record.trunk_in.to_string(),
+        record.trunk_out.to_string(),
+        rfc3339(record.received_at),
+        time(record.ringing_at),
+        time(record.answered_at),
+        rfc3339(record.ended_at),
+        // Rounded up, so that blocks are the whole quotient of the two figures shown.
+        record.duration_millis.div_ceil(1000).to_string(),
+        price(record.blocks.to_string()),
+        price(record.block_seconds.to_string()),
+        price(record.rate.to_string()),
+        price(record.charge.to_string()),
+        ended_by(record.ended_by).to_owned(),
+        record.reason.to_string(),
+        record.sip_code.to_string(),
+        if record.q850_cause == 0 {
+            String::new()
+        } else {
+            record.q850_cause.to_string()
+        },
+        callee_packets,
+        callee_lost,
+        callee_jitter,
+        caller_packets,
+        caller_lost,
+        caller_jitter,
+        record.guard_hits.to_string(),
+    ]
+}
+
+/// Writes `record` as a JSON object.
+pub fn write_json(record: &CallRecord, json: &mut Json) {
+    json.begin_object();
+    for (name, value) in RECORD_ROW.iter().zip(&fields(record)) {
+        json.member(name, value);
+    }
+    json.end_object();
+}
+
+/// Writes one line of CSV (RFC 4180).
+pub fn write_csv<'a>(fields: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
+    for (place, field) in fields.enumerate() {
+        if place > 0 {
+            out.push(b',');
+        }
+        if field.contains([',', '"', '\r', '\n']) {
+            out.push(b'"');
+            out.extend_from_slice(field.replace('"', "\"\"").as_bytes());
+            out.push(b'"');
+        } else {
+            out.extend_from_slice(field.as_bytes());
+        }
+    }
+    out.extend_from_slice(b"\r\n");
+}
+
+fn media(figures: &MediaFigures) -> [String; 3] {
+    let micros = figures.jitter_micros;
+    let jitter = format!("{}.{:03}", micros / 1000, micros % 1000);
+    [
+        figures.packets.to_string(),
+        figures.lost.to_string(),
+        jitter,
+    ]
+}
+
+fn number(number: Option<E164>) -> String {
+    number.map(|number| number.to_string()).unwrap_or_default()
+}
+
+fn time(at: Option<UnixMillis>) -> String {
+    at.map(rfc3339).unwrap_or_default()
+}
+
+const fn kind(kind: LeaseKind) -> &'static str {
+    match kind {
+        LeaseKind::Single => "single",
+        LeaseKind::Group => "group",
+    }
+}
+
+const fn ended_by(who: EndedBy) -> &'static str {
+    match who {
+        EndedBy::Caller => "caller",
+        EndedBy::Callee => "callee",
+        EndedBy::Gateway => "gateway",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn csv_quotes_what_must_be() {
+        let mut out = Vec::new();
+        write_csv(
+            ["plain", "", "a,b", "say \"hi\"", "two\r\nlines", "+6012"].into_iter(),
+            &mut out,
+        );
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            "plain,,\"a,b\",\"say \"\"hi\"\"\",\"two\r\nlines\",+6012\r\n"
+        );
+    }
+
+    #[test]
+    fn jitter_is_in_milliseconds() {
+        let figures = MediaFigures {
+            packets: 9,
+            lost: 1,
+            jitter_micros: 12_034,
+            ..MediaFigures::default()
+        };
+        assert_eq!(media(&figures), ["9", "1", "12.034"]);
+    }
+}

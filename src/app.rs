@@ -1,0 +1,119 @@
+//! The composition root: configuration, store, engine and servers are put together here and
+//! nowhere else, and taken apart in the opposite order.
+//!
+//! ```text
+//!   config ─► logs, metrics, health ─► store ─► books ─► relay ─► workers ─► API ─► ready
+//!                                                                              │
+//!   SIGHUP: read again, hand to each ◄──────────── running ◄───────────────────┘
+//!   SIGTERM: 503, not ready ─► wait for calls, `node.drain_timeout` ─► BYE ─► flush ─► exit 0
+//! ```
+
+mod entropy;
+mod gateway;
+pub mod limits;
+mod meter;
+pub mod settings;
+pub mod signals;
+
+pub use gateway::Gateway;
+
+use crate::config::LogFormat;
+use crate::config::{Config, Environment};
+use crate::observe::log::{self, Log, LogError};
+use signals::{Signals, Wish};
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+/// How often a drain looks whether the last call has ended.
+const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// Runs the gateway with `config`, which was read from `path` (reloads read it again).
+#[must_use]
+pub fn serve(path: &Path, config: Config) -> ExitCode {
+    let logs = match start_log(&config) {
+        Ok(logs) => logs,
+        Err(error) => return failed(&error.to_string()),
+    };
+    if let Err(error) = limits::raise_descriptor_limit() {
+        return failed(&format!(
+            "the limit of descriptors cannot be raised: {error}"
+        ));
+    }
+    let gateway = match Gateway::start(config) {
+        Ok(gateway) => gateway,
+        Err(error) => return failed(&error),
+    };
+    gateway.metrics().add_source(logs.source());
+    let ended = run(gateway, path, &logs);
+    logs.flush();
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => failed(&error),
+    }
+}
+
+/// The `OpenAPI` document.
+#[must_use]
+pub fn openapi() -> String {
+    crate::api::openapi::document()
+}
+
+fn start_log(config: &Config) -> Result<Log, LogError> {
+    let format = match config.observe.log_format {
+        LogFormat::Text => log::Format::Text,
+        LogFormat::Json => log::Format::Json,
+    };
+    Log::start(&config.observe.log, format)
+}
+
+fn run(mut gateway: Gateway, path: &Path, logs: &Log) -> Result<(), String> {
+    let runtime = gateway.runtime().handle().clone();
+    let mut signals = {
+        let _context = runtime.enter();
+        Signals::take().map_err(|error| format!("signals: {error}"))?
+    };
+    loop {
+        match runtime.block_on(signals.next()) {
+            Wish::Reload => reload(&mut gateway, path, logs),
+            Wish::Drain => break,
+            Wish::End => return gateway.end(),
+        }
+    }
+    tracing::info!(calls = gateway.calls(), "draining");
+    gateway.drain();
+    let end = Instant::now() + gateway.drain_timeout();
+    while gateway.calls() > 0 && Instant::now() < end {
+        let wish =
+            runtime.block_on(async { tokio::time::timeout(DRAIN_LOOK, signals.next()).await.ok() });
+        if wish == Some(Wish::End) {
+            break;
+        }
+    }
+    gateway.end()
+}
+
+fn reload(gateway: &mut Gateway, path: &Path, logs: &Log) {
+    let environment = Environment::of_process(limits::descriptor_limit());
+    let config = match Config::load(path, &environment) {
+        Ok(config) => config,
+        Err(faults) => {
+            tracing::error!(%faults, "the configuration is faulty: nothing was changed");
+            return;
+        }
+    };
+    if let Err(error) = logs.set_filter(&config.observe.log) {
+        tracing::error!(%error, "the log filter is faulty: nothing was changed");
+        return;
+    }
+    match gateway.reload(config) {
+        Ok(()) => tracing::info!("the configuration was reloaded"),
+        Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
+    }
+}
+
+fn failed(error: &str) -> ExitCode {
+    tracing::error!("{error}");
+    eprintln!("leasebridge: {error}");
+    ExitCode::FAILURE
+}

@@ -1,0 +1,483 @@
+//! A running gateway: threads started in the order of their needs, and ended in the opposite one.
+
+use super::settings;
+use crate::api;
+use crate::api::dispatch::Api;
+use crate::api::neighbours::{self, SystemClock};
+use crate::books::command::{Command, Idempotency, Reply};
+use crate::books::{Books, Lookup};
+use crate::config::Config;
+use crate::domain::numbering::Plan;
+use crate::engine::books_adapter::Directory;
+use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
+use crate::engine::signalling::{Control, Signalling};
+use crate::engine::worker::{Parts, Update, Worker};
+use crate::media::ports::{PortPool, Ports};
+use crate::observe::{Endpoints, Health, Metrics};
+use crate::relay::socket::RelayThreads;
+use crate::sip::agent::{self, Agent};
+use crate::store::Reader;
+use crate::store::sled::SledStore;
+use crate::transport::udp::UdpEndpoint;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tokio::runtime::Runtime;
+use tokio::sync::{mpsc, oneshot};
+
+/// Numbers of the configured pool that are added by one command.
+const POOL_PIECE: u64 = 100_000;
+/// Controls that may wait for the signalling thread.
+const CONTROLS: usize = 16;
+/// How long BYEs and last records may take once the drain's time is over (operations: the process
+/// has ended at most 5 s after it).
+const LAST_WORDS: Duration = Duration::from_secs(4);
+
+/// The gateway.
+pub struct Gateway {
+    config: Config,
+    /// As it was at the start: what a reload cannot change is compared with this.
+    started: Config,
+    runtime: Runtime,
+    http_address: SocketAddr,
+    sip_addresses: Vec<SocketAddr>,
+    health: Arc<Health>,
+    metrics: Metrics,
+    calls_up: Arc<AtomicUsize>,
+    control: mpsc::Sender<Control>,
+    signalling: Option<JoinHandle<()>>,
+    _relay: RelayThreads,
+    handle: BooksHandle,
+    lookup: Arc<dyn Lookup>,
+    api: Arc<Api<BooksHandle>>,
+    tls: api::server::TlsHandle,
+    stop_http: Vec<oneshot::Sender<()>>,
+    servers: Vec<tokio::task::JoinHandle<()>>,
+}
+
+impl Gateway {
+    /// Starts everything; when this returns, calls and requests are served.
+    ///
+    /// # Errors
+    /// What could not be had: says which part and why.
+    pub fn start(config: Config) -> Result<Self, String> {
+        let metrics = Metrics::new().map_err(|error| error.to_string())?;
+        let health = Arc::new(Health::default());
+        let plan = settings::plan(&config)?;
+        let shelf = open_books(&config, &plan)?;
+        super::meter::observe_books(&metrics, &health, &shelf.handle);
+        let runtime = http_runtime()?;
+        add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
+        let endpoints = bind_sip(&config)?;
+        let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
+        let calls_up = Arc::new(AtomicUsize::new(0));
+        let (control, control_in) = mpsc::channel(CONTROLS);
+        let worker = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        // Everything that can be had is there: the API's address is the last that may be missing.
+        let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
+        let http = open_http(&config, &plan, &runtime, &shelf, endpoint)?;
+        super::meter::observe_api(&metrics, &http.api);
+        let signalling = spawn_signalling(Signalling {
+            worker: Worker::new(worker.parts),
+            endpoints,
+            books: Box::new(shelf.handle.clone()),
+            notices: shelf.notices,
+            control: control_in,
+            relay_ready: worker.relay_ready,
+            meter: Box::new(super::meter::WorkerMeter::new(&metrics, &health, &config)),
+            calls_up: Arc::clone(&calls_up),
+        })?;
+        health.set_sip_listening(true);
+        let this = Self {
+            started: config.clone(),
+            config,
+            runtime,
+            http_address: http.address,
+            sip_addresses,
+            health,
+            metrics,
+            calls_up,
+            control,
+            signalling: Some(signalling),
+            _relay: worker.threads,
+            handle: shelf.handle,
+            lookup: shelf.lookup,
+            api: http.api,
+            tls: http.tls,
+            stop_http: vec![http.stop],
+            servers: vec![http.server],
+        };
+        this.listen_beside(&http.beside)?;
+        tracing::info!(http = %this.http_address, sip = ?this.sip_addresses, "serving");
+        Ok(this)
+    }
+
+    /// Where the API listens.
+    #[must_use]
+    pub fn http_address(&self) -> SocketAddr {
+        self.http_address
+    }
+
+    /// Where SIP listens (the first address).
+    #[must_use]
+    pub fn sip_address(&self) -> SocketAddr {
+        self.sip_addresses
+            .first()
+            .copied()
+            .unwrap_or(self.http_address)
+    }
+
+    /// Its metrics.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The runtime that HTTP and signals run on.
+    pub fn runtime(&self) -> &Runtime {
+        &self.runtime
+    }
+
+    /// Puts another configuration in force, but for what needs a restart.
+    ///
+    /// # Errors
+    /// What is wrong with it; what was in force stays.
+    pub fn reload(&mut self, mut config: Config) -> Result<(), String> {
+        let waiting = self.started.restart_only(&config).0;
+        if !waiting.is_empty() {
+            tracing::warn!(
+                keys = waiting.join(", "),
+                "these take effect at the next start"
+            );
+        }
+        // What the pools of ports were made of.
+        config
+            .media
+            .addresses
+            .clone_from(&self.started.media.addresses);
+        config.media.ports = self.started.media.ports;
+        let plan = settings::plan(&config)?;
+        let api = settings::api(&config, &plan)?;
+        let agent = settings::agent(&config, &self.sip_addresses)?;
+        let pool = settings::pool(&config)?;
+        if let Some(files) = &api.tls {
+            self.tls.reload(files)?;
+        }
+        let update = Update {
+            agent,
+            settings: settings::call(&config),
+            trunks: settings::trunks(&config),
+            media: settings::media(&config),
+            directory: directory(&config, &plan, &self.lookup),
+        };
+        self.control
+            .blocking_send(Control::Reload(Box::new(update)))
+            .map_err(|_| "the signalling thread has ended".to_owned())?;
+        self.handle.reload(settings::books(&config, &plan));
+        self.api.reload(api);
+        add_pool(&self.runtime, &self.handle, pool)?;
+        self.config = config;
+        Ok(())
+    }
+
+    /// Waits for SIGINT or SIGTERM.
+    pub fn wait(&self) {
+        self.runtime.block_on(async {
+            if let Ok(mut signals) = super::signals::Signals::take() {
+                signals.next().await;
+            }
+        });
+    }
+
+    /// Takes no more calls and says so; running ones go on.
+    pub fn drain(&self) {
+        self.health.start_draining();
+        let _ = self.control.blocking_send(Control::Drain);
+    }
+
+    /// Calls that are up or being set up.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls_up.load(Ordering::Relaxed)
+    }
+
+    /// `node.drain_timeout`.
+    #[must_use]
+    pub fn drain_timeout(&self) -> Duration {
+        self.config.node.drain_timeout
+    }
+
+    /// Ends what is still up, writes what is owed, and stops every thread.
+    ///
+    /// # Errors
+    /// What could not be written.
+    pub fn end(mut self) -> Result<(), String> {
+        self.health.start_draining();
+        if self.calls() > 0 {
+            let _ = self.control.blocking_send(Control::EndCalls);
+            let end = Instant::now() + LAST_WORDS;
+            while self.calls() > 0 && Instant::now() < end {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        }
+        let _ = self.control.blocking_send(Control::Stop);
+        if let Some(thread) = self.signalling.take() {
+            let _ = thread.join();
+        }
+        for stop in self.stop_http.drain(..) {
+            let _ = stop.send(());
+        }
+        let servers = std::mem::take(&mut self.servers);
+        self.runtime.block_on(async {
+            for server in servers {
+                let _ = tokio::time::timeout(Duration::from_secs(1), server).await;
+            }
+        });
+        self.handle.stop();
+        if self.handle.metrics().healthy.get() == 1 {
+            Ok(())
+        } else {
+            Err("the store did not take the last changes".to_owned())
+        }
+    }
+
+    /// `[observe] listen`: metrics and health on an address of their own.
+    fn listen_beside(&self, beside: &super::meter::Beside) -> Result<(), String> {
+        let Some(address) = self.config.observe.listen else {
+            return Ok(());
+        };
+        let listener = self
+            .runtime
+            .block_on(crate::observe::listener::Listener::bind(address))
+            .map_err(|error| format!("cannot listen on {address}: {error}"))?;
+        // It ends with the runtime: a scraper may see the drain to its end.
+        let forever = listener.run(beside.0.clone(), std::future::pending());
+        drop(self.runtime.spawn(forever));
+        Ok(())
+    }
+}
+
+/// The books, open.
+struct Shelf {
+    handle: BooksHandle,
+    lookup: Arc<dyn Lookup>,
+    notices: mpsc::UnboundedReceiver<crate::books::command::CallNotice>,
+}
+
+fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
+    let mut options = crate::store::sled::Options::new(&config.node.data_dir);
+    settings::store(config, &mut options);
+    let store = SledStore::open(options).map_err(|error| error.to_string())?;
+    let books = Books::new(settings::books(config, plan));
+    let lookup: Arc<dyn Lookup> = books.directory();
+    let (sender, notices) = mpsc::unbounded_channel();
+    let sink = Box::new(Notices(sender));
+    let limits = books_thread::Limits::default();
+    let (handle, report) = books_thread::start(books, Box::new(store), sink, limits)
+        .map_err(|error| error.to_string())?;
+    say(&report);
+    Ok(Shelf {
+        handle,
+        lookup,
+        notices,
+    })
+}
+
+/// The API, listening.
+struct Http {
+    api: Arc<Api<BooksHandle>>,
+    address: SocketAddr,
+    tls: api::server::TlsHandle,
+    stop: oneshot::Sender<()>,
+    server: tokio::task::JoinHandle<()>,
+    beside: Arc<super::meter::Beside>,
+}
+
+fn open_http(
+    config: &Config,
+    plan: &Arc<Plan>,
+    runtime: &Runtime,
+    shelf: &Shelf,
+    endpoints: Endpoints,
+) -> Result<Http, String> {
+    let beside = Arc::new(super::meter::Beside(endpoints));
+    let api = Arc::new(Api::new(
+        settings::api(config, plan)?,
+        shelf.handle.clone(),
+        Arc::clone(&shelf.lookup),
+        beside.clone(),
+        Arc::new(SystemClock),
+    ));
+    let bind = api::server::Server::bind(Arc::clone(&api), config.http.listen);
+    let server = runtime.block_on(bind)?;
+    let address = server.address().map_err(|error| error.to_string())?;
+    let tls = server.tls_handle();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let server = runtime.spawn(server.run(async {
+        let _ = stopped.await;
+    }));
+    Ok(Http {
+        api,
+        address,
+        tls,
+        stop,
+        server,
+        beside,
+    })
+}
+
+impl neighbours::Books for BooksHandle {
+    async fn request(&self, command: Command, idempotency: Option<Idempotency>) -> Reply {
+        Self::request(self, command, idempotency).await
+    }
+
+    fn reader(&self) -> Arc<dyn Reader> {
+        Self::reader(self)
+    }
+}
+
+/// The books' notices on their way to the signalling thread. Each answers a command of a call or
+/// tells one of its lease's end, so there are never more than a few a call.
+struct Notices(mpsc::UnboundedSender<crate::books::command::CallNotice>);
+
+impl NoticeSink for Notices {
+    fn deliver(&self, notice: crate::books::command::CallNotice) {
+        let _ = self.0.send(notice);
+    }
+
+    fn wake(&self, _worker: u16) {}
+}
+
+fn say(report: &crate::books::LoadReport) {
+    tracing::info!(
+        customers = report.customers,
+        numbers = report.numbers,
+        leases = report.leases,
+        recovered_calls = report.recovered_calls,
+        "the books are open"
+    );
+}
+
+fn http_runtime() -> Result<Runtime, String> {
+    let cores = std::thread::available_parallelism().map_or(1, usize::from);
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(cores.min(4))
+        .thread_name("http")
+        .enable_all()
+        .build()
+        .map_err(|error| format!("the HTTP runtime: {error}"))
+}
+
+fn add_pool(
+    runtime: &Runtime,
+    handle: &BooksHandle,
+    ranges: Vec<crate::books::command::PoolRange>,
+) -> Result<(), String> {
+    // Of bearable size each, so that a pool of millions does not become one commit.
+    for piece in ranges.iter().flat_map(|range| range.chunks(POOL_PIECE)) {
+        let added = runtime.block_on(handle.request(Command::AddNumbers(vec![piece]), None));
+        if let Reply::Outcome(Err(code)) = added {
+            return Err(format!("the pool could not be written: status {}", code.0));
+        }
+    }
+    Ok(())
+}
+
+fn bind_sip(config: &Config) -> Result<Vec<UdpEndpoint>, String> {
+    let bind = |address: SocketAddr| {
+        UdpEndpoint::bind(address)
+            .map_err(|error| format!("cannot listen on udp:{address}: {error}"))
+    };
+    config
+        .sip
+        .listen
+        .iter()
+        .map(|(listen, _)| bind(listen.address))
+        .collect()
+}
+
+fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {
+    std::thread::Builder::new()
+        .name("signalling".to_owned())
+        .spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            let ended = match runtime {
+                Ok(runtime) => runtime.block_on(signalling.run()),
+                Err(error) => Err(error),
+            };
+            if let Err(error) = ended {
+                tracing::error!(%error, "the signalling thread failed");
+            }
+        })
+        .map_err(|error| format!("the signalling thread: {error}"))
+}
+
+fn directory(config: &Config, plan: &Arc<Plan>, lookup: &Arc<dyn Lookup>) -> Directory {
+    Directory {
+        leases: Arc::clone(lookup),
+        plan: Arc::clone(plan),
+        forms: settings::wire_forms(config),
+        emergency: settings::trunk_emergency(config),
+    }
+}
+
+struct WorkerParts {
+    parts: Parts,
+    relay_ready: std::os::fd::OwnedFd,
+    threads: RelayThreads,
+}
+
+fn parts(
+    config: &Config,
+    plan: &Arc<Plan>,
+    lookup: &Arc<dyn Lookup>,
+    sip: &[SocketAddr],
+    metrics: &Metrics,
+) -> Result<WorkerParts, String> {
+    let mut entropy = super::entropy::System;
+    let media = settings::media(config);
+    let mut random = || agent::Entropy::next(&mut entropy);
+    let (first, last) = settings::port_range(config);
+    let shards = settings::relay(config).threads.max(1);
+    let pools = media
+        .networks
+        .iter()
+        .map(|network| PortPool::new(network.bind, first, last, shards, random()))
+        .collect();
+    for network in &media.networks {
+        // A port of the system's choice: only the address is tried.
+        std::net::UdpSocket::bind((network.bind, 0))
+            .map_err(|error| format!("media.address: cannot bind {}: {error}", network.bind))?;
+    }
+    let relay_failed = |error: std::io::Error| format!("the media relay: {error}");
+    let (threads, mut relays) =
+        RelayThreads::start(&settings::relay(config), 1).map_err(relay_failed)?;
+    let relay = relays.pop().ok_or("the media relay has no worker")?;
+    // SAFETY: the descriptor is open as long as the relay is, which is here.
+    let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
+    let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
+    super::meter::observe_relay(metrics, threads.metrics());
+    let parts = Parts {
+        index: 0,
+        agent: Agent::new(
+            settings::agent(config, sip)?,
+            Box::new(super::entropy::System),
+        ),
+        settings: settings::call(config),
+        trunks: crate::call::routing::Trunks::new(settings::trunks(config)),
+        media,
+        ports: Ports::new(pools),
+        relay: Box::new(relay),
+        directory: directory(config, plan, lookup),
+        entropy: Box::new(super::entropy::System),
+    };
+    Ok(WorkerParts {
+        parts,
+        relay_ready,
+        threads,
+    })
+}

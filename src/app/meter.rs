@@ -1,0 +1,322 @@
+//! From the layers' own counters to the metrics.
+
+use crate::api::dispatch::Api;
+use crate::api::metrics::BUCKETS_MICROS;
+use crate::api::neighbours::{self, BesideAnswer};
+use crate::config::Config;
+use crate::domain::{CallRecord, TrunkId};
+use crate::engine::books_thread::BooksHandle;
+use crate::engine::clock;
+use crate::engine::signalling::Meter;
+use crate::engine::worker::Worker;
+use crate::media::flow::DropReason;
+use crate::observe::catalogue as rows;
+use crate::observe::worker::WorkerFigures;
+use crate::observe::{Buckets, Endpoints, Health, Metrics, Sink};
+use crate::relay::metrics::RelayMetrics;
+use crate::transport::udp::UdpEndpoint;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Metrics and health, as the API serves them beside itself.
+pub struct Beside(pub Endpoints);
+
+impl neighbours::Beside for Beside {
+    fn get(&self, path: &str) -> Option<BesideAnswer> {
+        let answer = self.0.get(path)?;
+        Some(BesideAnswer {
+            status: answer.status,
+            content_type: answer.content_type,
+            body: answer.body.into(),
+        })
+    }
+}
+
+/// What the signalling thread counts.
+pub struct WorkerMeter {
+    metrics: Metrics,
+    health: Arc<Health>,
+    figures: Arc<WorkerFigures>,
+    trunks: Arc<TrunkFigures>,
+    ports: Arc<PortFigures>,
+}
+
+#[derive(Default)]
+struct TrunkFigures {
+    rows: Mutex<Vec<TrunkRow>>,
+}
+
+struct TrunkRow {
+    name: String,
+    outbound: bool,
+    up: bool,
+    calls: u32,
+}
+
+#[derive(Default)]
+struct PortFigures {
+    used: AtomicU64,
+    free: AtomicU64,
+    bad: AtomicU64,
+}
+
+impl WorkerMeter {
+    /// Counts into `metrics`.
+    pub fn new(metrics: &Metrics, health: &Arc<Health>, config: &Config) -> Self {
+        let this = Self {
+            metrics: metrics.clone(),
+            health: Arc::clone(health),
+            figures: Arc::default(),
+            trunks: Arc::default(),
+            ports: Arc::default(),
+        };
+        metrics.add_source(this.figures.clone());
+        let trunks = Arc::clone(&this.trunks);
+        metrics.add_source(Arc::new(move |sink: &mut Sink| {
+            for row in trunks
+                .rows
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .iter()
+            {
+                sink.add(&rows::TRUNK_CALLS, &[&row.name], u64::from(row.calls));
+                if row.outbound {
+                    sink.add(&rows::TRUNK_UP, &[&row.name], u64::from(row.up));
+                }
+            }
+        }));
+        let ports = Arc::clone(&this.ports);
+        metrics.add_source(Arc::new(move |sink: &mut Sink| {
+            let states = [
+                ("used", &ports.used),
+                ("free", &ports.free),
+                ("bad", &ports.bad),
+            ];
+            for (state, figure) in states {
+                sink.add(&rows::MEDIA_PORTS, &[state], figure.load(Ordering::Relaxed));
+            }
+        }));
+        health.set_trunks_up(
+            config
+                .trunks
+                .iter()
+                .filter(|trunk| trunk.direction.takes())
+                .count(),
+        );
+        this
+    }
+
+    fn trunks(&self, worker: &Worker) {
+        let now = clock::now().mono;
+        let trunks = worker.trunks();
+        let mut rows = Vec::new();
+        for place in 0..trunks.places() {
+            let id = TrunkId(u16::try_from(place).unwrap_or(u16::MAX));
+            if let Some(trunk) = trunks.get(id) {
+                rows.push(TrunkRow {
+                    name: trunk.name.to_string(),
+                    outbound: trunk.outbound,
+                    up: trunks.is_up(id, now),
+                    calls: trunks.calls(id),
+                });
+            }
+        }
+        self.health
+            .set_trunks_up(rows.iter().filter(|row| row.outbound && row.up).count());
+        *self
+            .trunks
+            .rows
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = rows;
+    }
+}
+
+impl Meter for WorkerMeter {
+    fn ended(&self, record: &CallRecord) {
+        self.metrics.call_ended(record);
+        tracing::info!(
+            call_id = %record.call_id,
+            trunk_in = %record.trunk_in,
+            trunk_out = %record.trunk_out,
+            reason = %record.reason,
+            sip_code = record.sip_code,
+            duration_ms = record.duration_millis,
+            "call ended"
+        );
+    }
+
+    fn count(&self, name: &'static str, label: &'static str) {
+        if name == "guard_hits" {
+            self.metrics.sip_guard_hit();
+        } else {
+            self.metrics.sip_event(name, label);
+        }
+    }
+
+    fn received(&self, message: &[u8]) {
+        self.figures.received(message);
+    }
+
+    fn sent(&self, message: &[u8]) {
+        self.figures.sent(message);
+    }
+
+    fn shed(&self) {
+        self.figures.shed();
+    }
+
+    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]) {
+        let alive = worker.agent().alive();
+        let counters = worker.agent().counters();
+        self.figures
+            .set_repeats(counters.repeats_sent, counters.repeats_absorbed);
+        let count = |n: usize| u64::try_from(n).unwrap_or(u64::MAX);
+        self.figures.set_alive(
+            count(worker.calls()),
+            count(alive.client_transactions + alive.server_transactions),
+            count(alive.dialogs),
+        );
+        let waiting: usize = endpoints.iter().map(|endpoint| endpoint.waiting()).sum();
+        self.figures.set_queue(count(waiting));
+        let ports = worker.ports().count();
+        // Pairs, and so two ports each.
+        self.ports
+            .used
+            .store(2 * count(ports.used), Ordering::Relaxed);
+        self.ports
+            .free
+            .store(2 * count(ports.free), Ordering::Relaxed);
+        self.ports
+            .bad
+            .store(2 * count(ports.retired), Ordering::Relaxed);
+        self.trunks(worker);
+    }
+}
+
+/// The relay's figures.
+pub fn observe_relay(metrics: &Metrics, relay: RelayMetrics) {
+    let before = AtomicU64::new(0);
+    let pushed = metrics.clone();
+    metrics.add_source(Arc::new(move |sink: &mut Sink| {
+        let now = relay.snapshot();
+        sink.add(&rows::MEDIA_FLOWS, &[], now.flows);
+        sink.add(&rows::MEDIA_PACKETS, &["all"], now.packets);
+        sink.add(&rows::MEDIA_BYTES, &["all"], now.bytes);
+        for (reason, count) in DropReason::ALL.iter().zip(now.dropped) {
+            sink.add(&rows::MEDIA_DROPPED, &[reason.label()], count);
+        }
+        sink.add(&rows::REFUSED, &["relay_queue"], now.queue_full);
+        let seen = before.swap(now.removed_items, Ordering::Relaxed);
+        pushed.rtcp_guard_hits(now.removed_items.saturating_sub(seen));
+    }));
+}
+
+/// The books' and the store's figures, and their part in readiness.
+pub fn observe_books(metrics: &Metrics, health: &Arc<Health>, handle: &BooksHandle) {
+    let asked = handle.clone();
+    health.ask_store(move || asked.is_ready());
+    let handle = handle.clone();
+    metrics.add_source(Arc::new(move |sink: &mut Sink| {
+        let figures = handle.metrics();
+        let times: Vec<(Option<u64>, u64)> = figures.commit_micros.buckets().collect();
+        let buckets = buckets(&times, figures.commit_micros.sum());
+        sink.add_buckets(&rows::COMMIT_SECONDS, &[], &buckets);
+        sink.add(&rows::STORE_CHANGES, &[], figures.changes.get());
+        let failed = [
+            &figures.commits_full,
+            &figures.commits_failed,
+            &figures.commits_conflicting,
+        ];
+        sink.add(
+            &rows::STORE_FAILURES,
+            &[],
+            failed.iter().map(|figure| figure.get()).sum(),
+        );
+        sink.add(&rows::STORE_BYTES, &[], figures.store_bytes.get());
+        sink.add(
+            &rows::QUEUE_DEPTH,
+            &["books_requests"],
+            figures.requests_waiting.get(),
+        );
+        sink.add(
+            &rows::QUEUE_DEPTH,
+            &["books_calls"],
+            figures.calls_waiting.get(),
+        );
+        sink.add(
+            &rows::REFUSED,
+            &["books_requests"],
+            figures.requests_refused.get(),
+        );
+        sink.add(
+            &rows::REFUSED,
+            &["books_calls"],
+            figures.calls_refused.get(),
+        );
+        let books = figures.books();
+        let states = [
+            ("free", books.numbers.free),
+            ("leased", books.numbers.leased),
+            ("reserved", books.numbers.reserved),
+            ("resting", books.numbers.resting),
+            ("retired", books.numbers.retired),
+        ];
+        for (state, count) in states {
+            sink.add(&rows::NUMBERS, &[state], count);
+        }
+        sink.add(&rows::LEASES, &["all"], books.leases);
+        sink.add(&rows::LEDGER_CHECKS, &[], figures.ledger_checks.get());
+        sink.add(
+            &rows::LEDGER_MISMATCHES,
+            &[],
+            figures.ledger_mismatches.get(),
+        );
+    }));
+}
+
+/// The API's figures.
+pub fn observe_api(metrics: &Metrics, api: &Api<BooksHandle>) {
+    let figures = api.metrics();
+    metrics.add_source(Arc::new(move |sink: &mut Sink| {
+        for (operation, code, count) in figures.requests() {
+            sink.add(
+                &rows::HTTP_REQUESTS,
+                &[&operation, &code.to_string()],
+                count,
+            );
+        }
+        for (operation, histogram) in figures.durations() {
+            let bounds = BUCKETS_MICROS
+                .iter()
+                .map(|bound| Some(*bound))
+                .chain([None]);
+            let counts: Vec<_> = bounds.zip(histogram.counts()).collect();
+            let buckets = buckets(&counts, histogram.sum_micros());
+            sink.add_buckets(&rows::HTTP_SECONDS, &[&operation], &buckets);
+        }
+        let load = |figure: &AtomicU64| figure.load(Ordering::Relaxed);
+        sink.add(&rows::HTTP_CONNECTIONS, &[], load(&figures.connections));
+        sink.add(
+            &rows::REFUSED,
+            &["http_connections"],
+            load(&figures.connections_refused),
+        );
+    }));
+}
+
+#[allow(clippy::cast_precision_loss)]
+fn buckets(counts: &[(Option<u64>, u64)], sum_micros: u64) -> Buckets {
+    let seconds = |micros: u64| micros as f64 / 1e6;
+    Buckets {
+        counts: counts
+            .iter()
+            .filter_map(|(bound, count)| Some((seconds((*bound)?), *count)))
+            .collect(),
+        above: counts
+            .iter()
+            .filter(|(bound, _)| bound.is_none())
+            .map(|(_, count)| count)
+            .sum(),
+        sum: seconds(sum_micros),
+    }
+}

@@ -1,0 +1,407 @@
+//! From the configuration to each layer's own settings. Nothing is decided here: names change
+//! places. What the configuration could not know (an address that does not resolve, a key that is no
+//! key) comes back as an error that names the part.
+
+use crate::api;
+use crate::books;
+use crate::books::command::PoolRange;
+use crate::call;
+use crate::call::context::SingleCallerId;
+use crate::config::{self, Config};
+use crate::domain::numbering::{NumberForm, Plan};
+use crate::domain::{Tariff, TrunkId, UnixMillis};
+use crate::media::settings as media;
+use crate::relay::socket::RelayConfig;
+use crate::sdp::CodecList;
+use crate::sip::agent;
+use crate::sip::message::{Path, Transport};
+use crate::store;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How long the answer of an idempotent request is kept (lease-api 4.9).
+const KEEP_ANSWERS: Duration = Duration::from_secs(24 * 3600);
+
+/// The numbering plan.
+///
+/// # Errors
+/// What it says of the numbers.
+pub fn plan(config: &Config) -> Result<Arc<Plan>, String> {
+    let numbering = &config.numbering;
+    let country = numbering.default_country.as_deref();
+    Plan::new(country, &numbering.allowed_targets, &numbering.emergency).map(Arc::new)
+}
+
+/// The configured pool.
+///
+/// # Errors
+/// The entry that is no number or range.
+pub fn pool(config: &Config) -> Result<Vec<PoolRange>, String> {
+    let plan = plan(config)?;
+    config
+        .numbering
+        .pool
+        .iter()
+        .map(|entry| {
+            plan.parse_pool_entry(entry)
+                .map_err(|error| format!("numbering.pool, {entry:?}: {error}"))
+        })
+        .collect()
+}
+
+/// The store's.
+pub fn store(config: &Config, options: &mut store::sled::Options) {
+    options.cache_bytes = config.store.cache;
+    options.ballast_bytes = config.store.ballast;
+}
+
+/// The books'.
+#[must_use]
+pub fn books(config: &Config, plan: &Arc<Plan>) -> books::Settings {
+    books::Settings {
+        cooldown: config.numbering.cooldown,
+        max_per_phone: config.leases.max_per_phone,
+        hang_up_at_end: config.leases.hang_up_at_end,
+        calls_per_lease: config.calls.per_lease,
+        calls_per_customer: config.calls.per_customer,
+        keep_answers: KEEP_ANSWERS,
+        target_allowed: Plan::target_allowed,
+        plan: Arc::clone(plan),
+    }
+}
+
+/// The call's.
+#[must_use]
+pub fn call(config: &Config) -> call::Settings {
+    call::Settings {
+        ring_timeout: config.calls.ring_timeout,
+        max_duration: config.calls.max_duration,
+        single_caller_id: caller_id(config.calls.single_caller_id),
+        no_lease: config.calls.no_lease,
+        no_credit: config.calls.no_credit,
+    }
+}
+
+/// Trunks as calls see them.
+#[must_use]
+pub fn trunks(config: &Config) -> Vec<Option<call::routing::Trunk>> {
+    let trunk = |trunk: &config::Trunk| call::routing::Trunk {
+        name: trunk.name.as_str().into(),
+        outbound: trunk.direction.takes(),
+        priority: trunk.priority,
+        weight: trunk.weight,
+        max_calls: trunk.max_calls,
+        max_cps: trunk.max_cps,
+        probed: !trunk.options_interval.is_zero(),
+        early_media: trunk.early_media,
+        ring_timeout: trunk.ring_timeout,
+        single_caller_id: trunk.single_caller_id.map(caller_id),
+        max_rest: trunk.max_retry_after,
+    };
+    config.trunks.iter().map(|one| Some(trunk(one))).collect()
+}
+
+/// The user agent's; `local` are the addresses that are bound, in the order of `sip.listen`.
+///
+/// # Errors
+/// A target that does not resolve, or to no address that a socket of ours can reach.
+pub fn agent(config: &Config, local: &[SocketAddr]) -> Result<agent::Settings, String> {
+    let advertised = config
+        .sip
+        .listen
+        .iter()
+        .zip(local)
+        .map(|((_, name), address)| (*address, advertised_name(name, *address)))
+        .collect();
+    let mut trunks = Vec::with_capacity(config.trunks.len());
+    for (place, trunk) in config.trunks.iter().enumerate() {
+        let id = u16::try_from(place).map_err(|_| "more than 65,535 trunks".to_owned())?;
+        trunks.push(Some(agent::Trunk {
+            id: TrunkId(id),
+            sources: trunk
+                .sources
+                .iter()
+                .map(|cidr| (cidr.address, cidr.length))
+                .collect(),
+            target: trunk
+                .target
+                .as_ref()
+                .map(|to| target(&trunk.name, to, local))
+                .transpose()?,
+            trusted: trunk.trusted,
+            form: form(config, &trunk.numbers),
+            options_interval: trunk.options_interval,
+        }));
+    }
+    Ok(agent::Settings {
+        trunks,
+        refuse_unknown: config.sip.refuse_unknown,
+        advertised,
+        own: config
+            .media
+            .addresses
+            .iter()
+            .flat_map(|one| [one.bind, one.advertised])
+            .collect(),
+        t1: Duration::from_millis(500),
+    })
+}
+
+/// How each trunk writes numbers, by place.
+#[must_use]
+pub fn wire_forms(config: &Config) -> Vec<NumberForm> {
+    config
+        .trunks
+        .iter()
+        .map(|trunk| form(config, &trunk.numbers))
+        .collect()
+}
+
+/// Emergency numbers of single trunks, by place.
+#[must_use]
+pub fn trunk_emergency(config: &Config) -> Vec<Vec<Box<str>>> {
+    let own = |trunk: &config::Trunk| trunk.emergency.iter().map(|n| n.as_str().into()).collect();
+    config.trunks.iter().map(own).collect()
+}
+
+/// Media rules.
+#[must_use]
+pub fn media(config: &Config) -> media::Settings {
+    let (first_port, last_port) = port_range(config);
+    let networks = config.media.addresses.iter().map(|address| media::Network {
+        bind: address.bind,
+        advertised: address.advertised,
+        first_port,
+        last_port,
+    });
+    let trunk = |trunk: &config::Trunk| media::Trunk {
+        network: network_of(config, trunk),
+        source: match trunk.media_source {
+            config::MediaSource::AddressAndPort => media::MediaSource::AddressAndPort,
+            config::MediaSource::Address => media::MediaSource::Address,
+            config::MediaSource::Latch => media::MediaSource::Latch,
+        },
+        prefixes: trunk
+            .media_prefixes
+            .iter()
+            .map(|cidr| (cidr.address, cidr.length))
+            .collect(),
+        peers: trunk
+            .sources
+            .iter()
+            .map(|cidr| (cidr.address, cidr.length))
+            .collect(),
+        codecs: CodecList::read(&trunk.codecs).unwrap_or_default(),
+    };
+    media::Settings {
+        networks: networks.collect(),
+        trunks: config.trunks.iter().map(|one| Some(trunk(one))).collect(),
+        timeout: config.media.timeout.unwrap_or_default(),
+    }
+}
+
+/// First and last media port.
+#[must_use]
+pub fn port_range(config: &Config) -> (u16, u16) {
+    (config.media.ports.first, config.media.ports.last)
+}
+
+/// The relay's.
+#[must_use]
+pub fn relay(config: &Config) -> RelayConfig {
+    RelayConfig {
+        threads: usize::from(config.media.threads),
+        cpus: config
+            .media
+            .cpus
+            .iter()
+            .map(|cpu| usize::from(*cpu))
+            .collect(),
+        ..RelayConfig::default()
+    }
+}
+
+/// The API's.
+///
+/// # Errors
+/// A key that cannot be used: says which.
+pub fn api(config: &Config, plan: &Arc<Plan>) -> Result<api::settings::Settings, String> {
+    let http = &config.http;
+    let cidr = |cidr: &config::Cidr| (cidr.address, cidr.length);
+    Ok(api::settings::Settings {
+        path_prefixes: http.path_prefixes.clone(),
+        always_ok: http.always_ok,
+        issuer: http.issuer.clone(),
+        audience: http.audience.clone(),
+        trusted_proxies: http.trusted_proxies.iter().map(cidr).collect(),
+        keys: http.keys.iter().map(token_key).collect::<Result<_, _>>()?,
+        clients: http.clients.iter().map(client).collect(),
+        rate: rate(http.rate_limit),
+        timezone: config.numbering.timezone,
+        plan: Arc::clone(plan),
+        max_duration: api::settings::LeaseLimit::from_duration(config.leases.max_duration),
+        max_whitelist: usize::try_from(config.leases.max_whitelist).unwrap_or(usize::MAX),
+        default_tariff: Tariff {
+            block_seconds: config.billing.default_block,
+            rate: config.billing.default_rate,
+        },
+        tls: http.tls.as_ref().map(|files| api::settings::TlsFiles {
+            certificate: files.cert.clone(),
+            key: files.key.clone(),
+        }),
+        limits: api::settings::HttpLimits {
+            max_connections: usize::try_from(http.max_connections).unwrap_or(usize::MAX),
+            header_timeout: http.header_timeout,
+            ..Default::default()
+        },
+    })
+}
+
+fn token_key(key: &config::Key) -> Result<api::settings::TokenKey, String> {
+    let kid = Some(key.kid.clone());
+    let material = key.material.expose().as_bytes();
+    let made = match key.algorithm {
+        config::Algorithm::Hs256 => api::settings::TokenKey::hs256(kid, material),
+        config::Algorithm::Rs256 => api::settings::TokenKey::public(kid, "RS256", material),
+        config::Algorithm::Es256 => api::settings::TokenKey::public(kid, "ES256", material),
+        config::Algorithm::EdDsa => api::settings::TokenKey::public(kid, "EdDSA", material),
+    };
+    made.map_err(|error| format!("http.keys, kid {:?}: {error}", key.kid))
+}
+
+fn client(client: &config::Client) -> api::settings::Client {
+    let scope = |scope: &config::Scope| match scope {
+        config::Scope::Lease => api::settings::Scope::Lease,
+        config::Scope::CustomerRead => api::settings::Scope::CustomerRead,
+        config::Scope::CustomerWrite => api::settings::Scope::CustomerWrite,
+        config::Scope::Numbers => api::settings::Scope::Numbers,
+        config::Scope::Cdr => api::settings::Scope::Cdr,
+        config::Scope::Admin => api::settings::Scope::Admin,
+    };
+    let signing =
+        |secret: &config::Secret| api::settings::Client::signing_key(secret.expose().as_bytes());
+    api::settings::Client {
+        name: client.name.clone(),
+        enabled: client.enabled,
+        scopes: client.scopes.iter().map(scope).collect(),
+        customers: client.customers.clone(),
+        signing: client.signing_secret.as_ref().map(signing),
+        rate: client.rate_limit.map(rate),
+        tokens_valid_from: client
+            .tokens_valid_from
+            .map(|seconds| UnixMillis(seconds.saturating_mul(1000))),
+    }
+}
+
+/// A rate with the burst that the rules give it: twice as much at once (lease-api 4.12).
+fn rate(per_second: u32) -> api::rate::Rate {
+    api::rate::Rate {
+        per_second,
+        burst: per_second.saturating_mul(2),
+    }
+}
+
+fn caller_id(setting: config::SingleCallerId) -> SingleCallerId {
+    match setting {
+        config::SingleCallerId::Pass => SingleCallerId::Pass,
+        config::SingleCallerId::Leased => SingleCallerId::Leased,
+    }
+}
+
+fn form(config: &Config, form: &config::NumberForm) -> NumberForm {
+    match form {
+        config::NumberForm::PlusE164 => NumberForm::PlusE164,
+        config::NumberForm::E164 => NumberForm::E164,
+        config::NumberForm::National => NumberForm::National(
+            config
+                .numbering
+                .default_country
+                .as_deref()
+                .unwrap_or_default()
+                .into(),
+        ),
+        config::NumberForm::Prefix { prefix, strip } => {
+            NumberForm::Prefix(prefix.as_str().into(), *strip)
+        }
+    }
+}
+
+/// The media network of a trunk's address family: that of its target, else of its first source.
+fn network_of(config: &Config, trunk: &config::Trunk) -> usize {
+    let target = trunk
+        .target
+        .as_ref()
+        .and_then(|target| target_address(config, target));
+    let address = target.or_else(|| trunk.sources.first().map(|cidr| cidr.address));
+    let v6 = address.is_some_and(|address| address.is_ipv6());
+    config
+        .media
+        .addresses
+        .iter()
+        .position(|one| one.bind.is_ipv6() == v6)
+        .unwrap_or(0)
+}
+
+/// The address that requests to a target go to: of a name's addresses, the first of a family that
+/// SIP is heard on.
+fn target_address(config: &Config, target: &config::TrunkTarget) -> Option<IpAddr> {
+    let host = target.host.trim_start_matches('[').trim_end_matches(']');
+    let listens = |v6: bool| {
+        config
+            .sip
+            .listen
+            .iter()
+            .any(|(one, _)| one.address.is_ipv6() == v6)
+    };
+    let found = (host, target.port).to_socket_addrs().ok()?;
+    found
+        .map(|address| address.ip())
+        .find(|address| listens(address.is_ipv6()))
+}
+
+/// The name that Via and Contact carry: as configured, with the port that is really bound where
+/// the configuration left it to the system.
+fn advertised_name(name: &str, bound: SocketAddr) -> Box<str> {
+    match name.strip_suffix(":0") {
+        Some(host) => format!("{host}:{}", bound.port()).into(),
+        None => name.into(),
+    }
+}
+
+fn target(
+    trunk: &str,
+    target: &config::TrunkTarget,
+    local: &[SocketAddr],
+) -> Result<agent::Target, String> {
+    let host = target.host.trim_start_matches('[').trim_end_matches(']');
+    let found = (host, target.port)
+        .to_socket_addrs()
+        .map_err(|error| format!("trunk {trunk:?}: {} does not resolve: {error}", target.host))?;
+    let found: Vec<SocketAddr> = found.collect();
+    let pair = found.iter().find_map(|remote| {
+        let socket = local
+            .iter()
+            .find(|local| local.is_ipv6() == remote.is_ipv6())?;
+        Some((*socket, *remote))
+    });
+    let (local, remote) = pair.ok_or_else(|| {
+        format!(
+            "trunk {trunk:?}: no SIP socket of the address family of {}",
+            target.host
+        )
+    })?;
+    let host = if target.port == 5060 {
+        target.host.as_str().into()
+    } else {
+        format!("{}:{}", target.host, target.port).into()
+    };
+    Ok(agent::Target {
+        host,
+        path: Path {
+            transport: Transport::Udp,
+            local,
+            remote,
+        },
+    })
+}

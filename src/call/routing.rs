@@ -1,0 +1,375 @@
+//! Trunks as calls see them: caps, health, and which one a call goes out by (sip-bridging 1).
+
+use super::context::SingleCallerId;
+use super::event::TrunkNews;
+use crate::domain::TrunkId;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// Failures in a row (probes or calls) after which a trunk is down.
+pub const DOWN_AFTER: u8 = 3;
+/// Successes in a row after which a trunk that was down is up again.
+pub const UP_AFTER: u8 = 2;
+/// How long a trunk without probes stays down before one call tries it.
+const RETRY_DOWN: Duration = Duration::from_secs(30);
+/// How long the one call that tries a rested trunk keeps others away, if nothing is heard of it.
+const TRIAL: Duration = Duration::from_secs(5);
+
+/// What calls need to know of a configured trunk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trunk {
+    /// Name, for records.
+    pub name: Arc<str>,
+    /// Calls may be sent out by it.
+    pub outbound: bool,
+    /// Lower goes first.
+    pub priority: u16,
+    /// Share among trunks of one priority; 0 only where all others of the priority are 0 or gone.
+    pub weight: u16,
+    /// Concurrent calls, both directions; 0: no cap.
+    pub max_calls: u32,
+    /// New calls a second, both directions; 0: no cap.
+    pub max_cps: u32,
+    /// It is probed by OPTIONS.
+    pub probed: bool,
+    /// SDP in provisional responses is passed on.
+    pub early_media: bool,
+    /// Its own `ring_timeout`.
+    pub ring_timeout: Option<Duration>,
+    /// Its own `single_caller_id`.
+    pub single_caller_id: Option<SingleCallerId>,
+    /// A 503's Retry-After is honoured up to this: `max_retry_after`.
+    pub max_rest: Duration,
+}
+
+impl Default for Trunk {
+    fn default() -> Self {
+        Self {
+            name: Arc::from(""),
+            outbound: true,
+            priority: 1,
+            weight: 1,
+            max_calls: 0,
+            max_cps: 0,
+            probed: false,
+            early_media: true,
+            ring_timeout: None,
+            single_caller_id: None,
+            max_rest: Duration::from_secs(30),
+        }
+    }
+}
+
+/// A worker's trunks by place, with their calls and health.
+#[derive(Debug, Default)]
+pub struct Trunks {
+    places: Vec<Option<Place>>,
+}
+
+#[derive(Debug)]
+struct Place {
+    trunk: Trunk,
+    calls: u32,
+    rate: Rate,
+    health: Health,
+}
+
+impl Trunks {
+    /// Trunks by place; `None` where a place is empty.
+    #[must_use]
+    pub fn new(trunks: Vec<Option<Trunk>>) -> Self {
+        let mut new = Self::default();
+        new.reload(trunks);
+        new
+    }
+
+    /// New configuration. A place that keeps its name keeps its calls and health.
+    pub fn reload(&mut self, trunks: Vec<Option<Trunk>>) {
+        let mut old = std::mem::take(&mut self.places).into_iter();
+        for trunk in trunks {
+            let kept = old.next().flatten();
+            self.places.push(trunk.map(|trunk| match kept {
+                Some(place) if place.trunk.name == trunk.name => Place { trunk, ..place },
+                _ => Place {
+                    trunk,
+                    calls: 0,
+                    rate: Rate::default(),
+                    health: Health::default(),
+                },
+            }));
+        }
+    }
+
+    /// How many places there are.
+    #[must_use]
+    pub fn places(&self) -> usize {
+        self.places.len()
+    }
+
+    /// The trunk at a place.
+    #[must_use]
+    pub fn get(&self, id: TrunkId) -> Option<&Trunk> {
+        self.place(id).map(|place| &place.trunk)
+    }
+
+    /// Counts a call that came by `id`; false where its caps are reached (nothing is counted then).
+    /// A call that was counted is [`Self::release`]d once.
+    pub fn admit(&mut self, id: TrunkId, now: Instant) -> bool {
+        match self.place_mut(id) {
+            Some(place) if place.below_caps(now) => {
+                place.take(now);
+                true
+            }
+            _ => false,
+        }
+    }
+
+    /// Chooses a trunk to dial by, and counts the call on it: the lowest priority that has one up,
+    /// below its caps and not in `tried`; there by weight, `random` deciding.
+    pub fn choose(&mut self, tried: &[TrunkId], random: u64, now: Instant) -> Option<TrunkId> {
+        let rows = || self.rows(tried, now);
+        let priority = rows().map(|(_, priority, _)| priority).min()?;
+        let fitting = || rows().filter(|(_, p, _)| *p == priority);
+        let total: u64 = fitting().map(|(_, _, weight)| u64::from(weight)).sum();
+        let chosen = if total == 0 {
+            let count = u64::try_from(fitting().count()).unwrap_or(1).max(1);
+            fitting().nth(usize::try_from(random % count).unwrap_or(0))
+        } else {
+            let mut left = random % total;
+            fitting().find(|(_, _, weight)| {
+                let weight = u64::from(*weight);
+                let hit = left < weight;
+                left = left.saturating_sub(weight);
+                hit
+            })
+        };
+        let (id, _, _) = chosen?;
+        let place = self.place_mut(id)?;
+        place.take(now);
+        place.health.trial(now);
+        Some(id)
+    }
+
+    /// Whether [`Self::choose`] would find one.
+    #[must_use]
+    pub fn has_another(&self, tried: &[TrunkId], now: Instant) -> bool {
+        self.rows(tried, now).next().is_some()
+    }
+
+    /// A call counted on `id` is over, or was sent elsewhere.
+    pub fn release(&mut self, id: TrunkId) {
+        if let Some(place) = self.place_mut(id) {
+            place.calls = place.calls.saturating_sub(1);
+        }
+    }
+
+    /// What a call learnt about a trunk.
+    pub fn news(&mut self, id: TrunkId, news: TrunkNews, now: Instant) {
+        let Some(place) = self.place_mut(id) else {
+            return;
+        };
+        match news {
+            TrunkNews::Alive => place.health.succeeded(),
+            TrunkNews::Dead => place.health.failed(place.trunk.probed, now),
+            TrunkNews::Rest(seconds) => {
+                let rest = Duration::from_secs(u64::from(seconds)).min(place.trunk.max_rest);
+                place.health.rest(rest, now);
+            }
+        }
+    }
+
+    /// An OPTIONS probe was answered (`true`), or was not.
+    pub fn probe(&mut self, id: TrunkId, answered: bool, now: Instant) {
+        if let Some(place) = self.place_mut(id) {
+            if answered {
+                place.health.answered_probe();
+            } else {
+                place.health.failed(place.trunk.probed, now);
+            }
+        }
+    }
+
+    /// Whether `id` may be dialled by now, caps aside.
+    #[must_use]
+    pub fn is_up(&self, id: TrunkId, now: Instant) -> bool {
+        self.place(id)
+            .is_some_and(|place| place.trunk.outbound && place.health.usable(now))
+    }
+
+    /// Whether any outbound trunk is up: readiness.
+    #[must_use]
+    pub fn any_up(&self, now: Instant) -> bool {
+        self.places
+            .iter()
+            .flatten()
+            .any(|place| place.trunk.outbound && place.health.usable(now))
+    }
+
+    /// Calls counted on `id` now.
+    #[must_use]
+    pub fn calls(&self, id: TrunkId) -> u32 {
+        self.place(id).map_or(0, |place| place.calls)
+    }
+
+    /// Trunks that a call may go out by: place, priority, weight.
+    fn rows<'a>(
+        &'a self,
+        tried: &'a [TrunkId],
+        now: Instant,
+    ) -> impl Iterator<Item = (TrunkId, u16, u16)> + 'a {
+        self.places
+            .iter()
+            .enumerate()
+            .filter_map(move |(index, place)| {
+                let id = TrunkId(u16::try_from(index).ok()?);
+                let place = place.as_ref()?;
+                let fit = place.trunk.outbound
+                    && !tried.contains(&id)
+                    && place.health.usable(now)
+                    && place.below_caps(now);
+                fit.then_some((id, place.trunk.priority, place.trunk.weight))
+            })
+    }
+
+    fn place(&self, id: TrunkId) -> Option<&Place> {
+        self.places.get(usize::from(id.0)).and_then(Option::as_ref)
+    }
+
+    fn place_mut(&mut self, id: TrunkId) -> Option<&mut Place> {
+        self.places
+            .get_mut(usize::from(id.0))
+            .and_then(Option::as_mut)
+    }
+}
+
+impl Place {
+    fn below_caps(&self, now: Instant) -> bool {
+        (self.trunk.max_calls == 0 || self.calls < self.trunk.max_calls)
+            && self.rate.allows(self.trunk.max_cps, now)
+    }
+
+    fn take(&mut self, now: Instant) {
+        self.calls = self.calls.saturating_add(1);
+        self.rate.take(self.trunk.max_cps, now);
+    }
+}
+
+/// A token bucket that holds one second's calls, kept as one instant: when it will be full again
+/// (the virtual scheduling form of the generic cell rate algorithm, ITU-T I.371).
+#[derive(Debug, Default)]
+struct Rate {
+    full_at: Option<Instant>,
+}
+
+impl Rate {
+    fn allows(&self, per_second: u32, now: Instant) -> bool {
+        if per_second == 0 {
+            return true;
+        }
+        let missing = self.missing(now);
+        missing + Self::cost(per_second) <= Duration::from_secs(1)
+    }
+
+    fn take(&mut self, per_second: u32, now: Instant) {
+        if per_second > 0 {
+            self.full_at = now.checked_add(self.missing(now) + Self::cost(per_second));
+        }
+    }
+
+    fn missing(&self, now: Instant) -> Duration {
+        self.full_at
+            .map_or(Duration::ZERO, |at| at.saturating_duration_since(now))
+    }
+
+    fn cost(per_second: u32) -> Duration {
+        Duration::from_secs(1) / per_second.max(1)
+    }
+}
+
+/// Whether a trunk answers.
+///
+/// ```text
+///                 DOWN_AFTER failures in a row
+///      +------+ --------------------------------> +------+
+///      |  Up  |                                   | Down | <- probed: UP_AFTER probes answered;
+///      +------+ <-------------------------------- +------+    not probed: rests, then one call
+///        |  ^        UP_AFTER successes in a row              tries it, and its answer is enough
+///   503+ |  | the one call that tries it hears anything
+///  Retry |  |
+///  After v  |
+///      +---------+
+///      | Resting | until its time; then one call may go, the others wait for what it hears
+///      +---------+
+/// ```
+#[derive(Debug, Default)]
+struct Health {
+    failures: u8,
+    successes: u8,
+    down: bool,
+    /// Until when nothing is sent; afterwards one call tries.
+    rest_until: Option<Instant>,
+    /// Until when the call that tries keeps others away.
+    trial_until: Option<Instant>,
+}
+
+impl Health {
+    fn usable(&self, now: Instant) -> bool {
+        match self.rest_until {
+            Some(until) => now >= until && self.trial_until.is_none_or(|until| now >= until),
+            None => !self.down,
+        }
+    }
+
+    /// A call was sent: if the trunk had rested, this is the one that tries it.
+    fn trial(&mut self, now: Instant) {
+        if self.rest_until.is_some() {
+            self.trial_until = now.checked_add(TRIAL);
+        }
+    }
+
+    fn succeeded(&mut self) {
+        self.failures = 0;
+        if self.trial_until.take().is_some() {
+            *self = Self::default();
+            return;
+        }
+        self.successes = self.successes.saturating_add(1);
+        if self.down && self.successes >= UP_AFTER {
+            *self = Self::default();
+        }
+    }
+
+    /// A probe that is answered says nothing about the calls that a Retry-After put off.
+    fn answered_probe(&mut self) {
+        self.failures = 0;
+        self.successes = self.successes.saturating_add(1);
+        if self.down && self.successes >= UP_AFTER {
+            *self = Self::default();
+        }
+    }
+
+    fn failed(&mut self, probed: bool, now: Instant) {
+        self.successes = 0;
+        self.failures = self.failures.saturating_add(1);
+        let tried = self.trial_until.take().is_some();
+        if self.failures >= DOWN_AFTER || tried {
+            self.down = true;
+        }
+        // Without probes nothing but a call can find out that it is back.
+        if self.down && (!probed || tried) {
+            self.rest_until = now.checked_add(RETRY_DOWN);
+        } else if self.down {
+            self.rest_until = None;
+        }
+    }
+
+    fn rest(&mut self, rest: Duration, now: Instant) {
+        self.failures = 0;
+        self.trial_until = None;
+        self.rest_until = if rest.is_zero() {
+            None
+        } else {
+            now.checked_add(rest)
+        };
+    }
+}

@@ -1,0 +1,10 @@
+//! Tests of the call core: one file a subject, on one harness.
+
+mod admission;
+mod answer;
+mod exchange;
+mod harness;
+mod meter;
+mod property;
+mod routing;
+mod setup;

@@ -1,0 +1,206 @@
+//! Choice, caps and health of trunks (sip-bridging 1).
+
+use super::harness::trunk;
+use crate::call::event::TrunkNews;
+use crate::call::routing::{DOWN_AFTER, Trunk, Trunks, UP_AFTER};
+use crate::domain::TrunkId;
+use std::time::{Duration, Instant};
+
+fn weighted(priority: u16, weight: u16) -> Option<Trunk> {
+    Some(Trunk {
+        weight,
+        ..trunk("t", priority)
+    })
+}
+
+fn second(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+#[test]
+fn priority_first_then_weight() {
+    let now = Instant::now();
+    let mut trunks = Trunks::new(vec![
+        weighted(2, 1),
+        weighted(1, 3),
+        None,
+        weighted(1, 1),
+        weighted(1, 0),
+    ]);
+    let mut count = [0u32; 5];
+    for random in 0..400 {
+        let TrunkId(id) = trunks.choose(&[], random, now).unwrap();
+        count[usize::from(id)] += 1;
+    }
+    assert_eq!(count, [0, 300, 0, 100, 0]);
+    let tried = [TrunkId(1), TrunkId(3)];
+    assert_eq!(trunks.choose(&tried, 9, now), Some(TrunkId(4)));
+    let tried = [TrunkId(1), TrunkId(3), TrunkId(4)];
+    assert_eq!(trunks.choose(&tried, 9, now), Some(TrunkId(0)));
+    assert!(trunks.has_another(&tried, now));
+    let tried = [TrunkId(0), TrunkId(1), TrunkId(3), TrunkId(4)];
+    assert_eq!(trunks.choose(&tried, 9, now), None);
+    assert!(!trunks.has_another(&tried, now));
+}
+
+#[test]
+fn calls_are_counted_and_given_back() {
+    let now = Instant::now();
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        max_calls: 2,
+        ..trunk("t", 1)
+    })]);
+    let id = TrunkId(0);
+    assert!(trunks.admit(id, now));
+    assert_eq!(trunks.choose(&[], 0, now), Some(id));
+    assert!(!trunks.admit(id, now));
+    assert_eq!(trunks.choose(&[], 0, now), None);
+    trunks.release(id);
+    assert!(trunks.admit(id, now));
+    trunks.release(id);
+    trunks.release(id);
+    trunks.release(id);
+    assert_eq!(trunks.calls(id), 0);
+}
+
+#[test]
+fn rate_holds_over_any_second() {
+    let start = Instant::now();
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        max_cps: 5,
+        ..trunk("t", 1)
+    })]);
+    let mut admitted = Vec::new();
+    for millis in 0..3000 {
+        let now = start + Duration::from_millis(millis);
+        if trunks.admit(TrunkId(0), now) {
+            admitted.push(millis);
+        }
+    }
+    // A burst of five, and five a second from then on.
+    assert_eq!(admitted[..6], [0, 1, 2, 3, 4, 200]);
+    assert_eq!(admitted.len(), 5 + 14);
+}
+
+#[test]
+fn down_after_failures_up_after_successes() {
+    let now = Instant::now();
+    let id = TrunkId(0);
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        probed: true,
+        ..trunk("t", 1)
+    })]);
+    for _ in 1..DOWN_AFTER {
+        trunks.probe(id, false, now);
+        assert!(trunks.is_up(id, now));
+    }
+    // One success in between starts the count anew.
+    trunks.probe(id, true, now);
+    for _ in 1..DOWN_AFTER {
+        trunks.news(id, TrunkNews::Dead, now);
+        assert!(trunks.is_up(id, now));
+    }
+    trunks.news(id, TrunkNews::Dead, now);
+    assert!(!trunks.is_up(id, now));
+    assert!(!trunks.any_up(now));
+    // Time alone does not bring a probed trunk back.
+    assert!(!trunks.is_up(id, now + second(3600)));
+    for _ in 1..UP_AFTER {
+        trunks.probe(id, true, now);
+        assert!(!trunks.is_up(id, now));
+    }
+    // A failure in between starts that count anew, too.
+    trunks.probe(id, false, now);
+    for _ in 1..UP_AFTER {
+        trunks.probe(id, true, now);
+        assert!(!trunks.is_up(id, now));
+    }
+    trunks.probe(id, true, now);
+    assert!(trunks.is_up(id, now));
+}
+
+#[test]
+fn without_probes_one_call_tries_a_trunk_that_was_down() {
+    let now = Instant::now();
+    let id = TrunkId(0);
+    let mut trunks = Trunks::new(vec![Some(trunk("t", 1))]);
+    for _ in 0..DOWN_AFTER {
+        trunks.news(id, TrunkNews::Dead, now);
+    }
+    assert_eq!(trunks.choose(&[], 0, now + second(29)), None);
+    let later = now + second(30);
+    assert_eq!(trunks.choose(&[], 0, later), Some(id));
+    assert_eq!(trunks.choose(&[], 0, later), None, "one call at a time");
+    trunks.news(id, TrunkNews::Dead, later);
+    assert_eq!(trunks.choose(&[], 0, later + second(29)), None);
+    let later = later + second(30);
+    assert_eq!(trunks.choose(&[], 0, later), Some(id));
+    trunks.news(id, TrunkNews::Alive, later);
+    assert_eq!(trunks.choose(&[], 0, later), Some(id));
+    assert_eq!(trunks.choose(&[], 0, later), Some(id));
+}
+
+#[test]
+fn a_rest_is_honoured_up_to_its_bound_and_one_call_tries() {
+    let now = Instant::now();
+    let id = TrunkId(0);
+    let mut trunks = Trunks::new(vec![Some(trunk("t", 1))]);
+    trunks.news(id, TrunkNews::Rest(10), now);
+    assert!(!trunks.is_up(id, now + second(9)));
+    assert!(trunks.is_up(id, now + second(10)));
+    trunks.news(id, TrunkNews::Rest(3600), now);
+    assert!(!trunks.is_up(id, now + second(29)));
+    let later = now + second(30);
+    assert_eq!(trunks.choose(&[], 0, later), Some(id));
+    assert_eq!(trunks.choose(&[], 0, later), None);
+    // The call that tried was given up without news: another may try.
+    assert_eq!(trunks.choose(&[], 0, later + second(5)), Some(id));
+    trunks.news(id, TrunkNews::Alive, later + second(5));
+    assert!(trunks.is_up(id, later + second(5)));
+}
+
+#[test]
+fn answered_probes_do_not_end_a_rest() {
+    let now = Instant::now();
+    let id = TrunkId(0);
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        probed: true,
+        ..trunk("t", 1)
+    })]);
+    trunks.news(id, TrunkNews::Rest(20), now);
+    for _ in 0..5 {
+        trunks.probe(id, true, now + second(1));
+    }
+    assert!(!trunks.is_up(id, now + second(19)));
+    assert!(trunks.is_up(id, now + second(20)));
+}
+
+#[test]
+fn reload_keeps_what_it_keeps_by_name() {
+    let now = Instant::now();
+    let mut trunks = Trunks::new(vec![Some(trunk("a", 1)), Some(trunk("b", 1))]);
+    assert!(trunks.admit(TrunkId(0), now));
+    assert!(trunks.admit(TrunkId(1), now));
+    for _ in 0..DOWN_AFTER {
+        trunks.news(TrunkId(0), TrunkNews::Dead, now);
+    }
+    trunks.reload(vec![Some(trunk("a", 7)), Some(trunk("c", 1)), None]);
+    assert_eq!(trunks.calls(TrunkId(0)), 1);
+    assert!(!trunks.is_up(TrunkId(0), now));
+    assert_eq!(trunks.get(TrunkId(0)).map(|trunk| trunk.priority), Some(7));
+    assert_eq!(trunks.calls(TrunkId(1)), 0);
+    trunks.reload(Vec::new());
+    trunks.release(TrunkId(0));
+    assert!(!trunks.admit(TrunkId(0), now), "a trunk that is gone");
+}
+
+#[test]
+fn inbound_trunks_are_never_chosen() {
+    let now = Instant::now();
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        outbound: false,
+        ..trunk("in", 1)
+    })]);
+    assert_eq!(trunks.choose(&[], 0, now), None);
+    assert!(!trunks.any_up(now));
+}

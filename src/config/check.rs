@@ -1,0 +1,97 @@
+//! Checks that need more than one section.
+
+use super::reader::Section;
+use super::sip::overlap;
+use super::{Config, Environment, NumberForm};
+
+/// Descriptors that are open beside ports and connections: store, logs, event loops, listeners.
+const OTHER_DESCRIPTORS: u64 = 128;
+
+pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environment<'_>) {
+    listeners(config, root);
+    media_and_sip(config, root);
+    national_needs_country(config, root);
+    clients_need_keys(config, root);
+    if let Some(limit) = environment.descriptor_limit {
+        descriptors(config, root, limit);
+    }
+}
+
+fn listeners(config: &Config, root: &Section<'_>) {
+    if let Some(listen) = config.observe.listen
+        && overlap(listen, config.http.listen)
+    {
+        let message = format!("{listen} overlaps with http.listen {}", config.http.listen);
+        root.section("observe").fault("listen", message);
+    }
+}
+
+fn media_and_sip(config: &Config, root: &Section<'_>) {
+    for (listen, _) in &config.sip.listen {
+        for media in &config.media.addresses {
+            let there = std::net::SocketAddr::new(media.bind, listen.address.port());
+            if config.media.ports.contains(there.port()) && overlap(there, listen.address) {
+                let message = format!("the range holds the port of sip.listen {listen}");
+                root.section("media").fault("ports", message);
+            }
+        }
+    }
+}
+
+fn national_needs_country(config: &Config, root: &Section<'_>) {
+    if config.numbering.default_country.is_some() {
+        return;
+    }
+    for section in root.sections("trunk", "name") {
+        let national = config.trunks.iter().any(|trunk| {
+            trunk.numbers == NumberForm::National
+                && section
+                    .value("name")
+                    .and_then(|name| name.text().map(|t| t == trunk.name))
+                    == Some(true)
+        });
+        if national {
+            section.fault("numbers", "\"national\" needs numbering.default_country");
+        }
+    }
+}
+
+fn clients_need_keys(config: &Config, root: &Section<'_>) {
+    let http = root.section("http");
+    if !config.http.clients.is_empty() && config.http.keys.is_empty() && !http.has("keys") {
+        http.fault(
+            "clients",
+            "no [[http.keys]]: no token of theirs could be checked",
+        );
+    }
+}
+
+/// Operations, "Configuration": what cannot fit under the limit is refused with the figure that
+/// would.
+fn descriptors(config: &Config, root: &Section<'_>, limit: u64) {
+    let addresses = u64::try_from(config.media.addresses.len()).unwrap_or(u64::MAX);
+    let ports = config.media.ports.ports().saturating_mul(addresses);
+    let connections = u64::from(config.http.max_connections);
+    let needed = ports
+        .saturating_add(connections)
+        .saturating_add(OTHER_DESCRIPTORS);
+    if needed <= limit {
+        return;
+    }
+    let room = limit.saturating_sub(connections.saturating_add(OTHER_DESCRIPTORS));
+    let fitting = room.checked_div(addresses).unwrap_or(0) & !1;
+    let first = u64::from(config.media.ports.first);
+    let instead = if fitting >= 2 {
+        format!(
+            "or a range of at most {fitting} ports (\"{first}-{}\")",
+            first + fitting - 1
+        )
+    } else {
+        format!("and http.max_connections below {limit}")
+    };
+    let message = format!(
+        "{ports} media ports and {connections} HTTP connections need {needed} descriptors, and \
+         the hard limit is {limit}: expected a limit of {needed} (LimitNOFILE) {instead}"
+    );
+    root.section("media").fault("ports", message);
+}

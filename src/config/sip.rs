@@ -1,0 +1,211 @@
+//! `[sip]`: where SIP is heard and under which names.
+
+use super::reader::{Section, Value};
+use super::value::word;
+use std::fmt;
+use std::net::SocketAddr;
+
+/// Transport of a listening address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Transport {
+    /// UDP.
+    Udp,
+}
+
+/// One of `sip.listen`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// Its transport.
+    pub transport: Transport,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "udp:{}", self.address)
+    }
+}
+
+/// `[sip]`
+#[derive(Clone, Debug, PartialEq)]
+pub struct Sip {
+    /// Where SIP is heard, and the host or `host:port` that Via and Contact name there.
+    pub listen: Vec<(Listen, String)>,
+    /// `unknown_source = "403"`: strangers get an answer.
+    pub refuse_unknown: bool,
+}
+
+pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
+
+pub(super) fn read(section: &Section<'_>) -> Sip {
+    section.refuse("tls", NO_STREAMS);
+    let listen = section.read_list("listen", listen).unwrap_or_else(|| {
+        vec![Listen {
+            transport: Transport::Udp,
+            address: SocketAddr::from(([127, 0, 0, 1], 5060)),
+        }]
+    });
+    if listen.is_empty() {
+        section.fault("listen", "expected at least one usable address");
+    }
+    overlapping(section, &listen);
+    Sip {
+        listen: advertise(section, listen),
+        refuse_unknown: section
+            .read("unknown_source", word(&[("drop", false), ("403", true)]))
+            .unwrap_or(false),
+    }
+}
+
+fn listen(value: &Value<'_>) -> Result<Listen, String> {
+    let wrong = || "a transport, address and port (\"udp:127.0.0.1:5060\")".to_owned();
+    let (transport, address) = value
+        .text()
+        .and_then(|text| text.split_once(':'))
+        .ok_or_else(wrong)?;
+    let address: SocketAddr = address.parse().map_err(|_| wrong())?;
+    match transport {
+        "udp" if address.port() == 0 => Err("a port other than 0".to_owned()),
+        "udp" => Ok(Listen {
+            transport: Transport::Udp,
+            address,
+        }),
+        "tcp" | "tls" => Err(format!("an address with \"udp:\" ({NO_STREAMS})")),
+        _ => Err(wrong()),
+    }
+}
+
+fn overlapping(section: &Section<'_>, listen: &[Listen]) {
+    for (position, one) in listen.iter().enumerate() {
+        let before = listen.iter().take(position);
+        for other in before.filter(|other| overlap(one.address, other.address)) {
+            section.fault("listen", format!("{one} overlaps with {other}"));
+        }
+    }
+}
+
+/// Whether the two cannot both be bound: one port, and one address or a wildcard of its family.
+pub(super) fn overlap(left: SocketAddr, right: SocketAddr) -> bool {
+    let (one, other) = (left.ip(), right.ip());
+    left.port() == right.port()
+        && one.is_ipv4() == other.is_ipv4()
+        && (one == other || one.is_unspecified() || other.is_unspecified())
+}
+
+/// Gives each listening address the name it goes by: its own address, or what `advertised` says (one text
+/// for all, or a list with one for each).
+fn advertise(section: &Section<'_>, listen: Vec<Listen>) -> Vec<(Listen, String)> {
+    let given = if !section.has("advertised") {
+        Vec::new()
+    } else if section
+        .value("advertised")
+        .is_some_and(|v| v.text().is_some())
+    {
+        let one = section.read("advertised", host_port);
+        listen.iter().filter_map(|_| one.clone()).collect()
+    } else {
+        let names = section
+            .read_list("advertised", host_port)
+            .unwrap_or_default();
+        if names.len() != listen.len() {
+            let message = format!(
+                "expected one name for each of the {} addresses of sip.listen, found {}",
+                listen.len(),
+                names.len()
+            );
+            section.fault("advertised", message);
+        }
+        names
+    };
+    let mut given = given.into_iter();
+    listen
+        .into_iter()
+        .map(|listen| {
+            let name = given.next().unwrap_or_else(|| {
+                if listen.address.ip().is_unspecified() && !section.has("advertised") {
+                    let message = format!("{listen} needs `advertised`: peers cannot answer to it");
+                    section.fault("listen", message);
+                }
+                listen.address.to_string()
+            });
+            (listen, name)
+        })
+        .collect()
+}
+
+fn host_port(value: &Value<'_>) -> Result<String, String> {
+    value
+        .text()
+        .filter(|text| parse_host_port(text).is_some())
+        .map(str::to_owned)
+        .ok_or_else(|| "a host or host:port (\"sip.example.net\", \"203.0.113.5:5060\")".to_owned())
+}
+
+/// Host (an IPv6 address keeps its brackets) and port, RFC 3261 §25.1 `hostport`.
+pub(super) fn parse_host_port(text: &str) -> Option<(&str, Option<u16>)> {
+    let (host, port) = if text.starts_with('[') {
+        let (host, rest) = text.split_at_checked(text.find(']')? + 1)?;
+        match rest.strip_prefix(':') {
+            Some(port) => (host, Some(port)),
+            None if rest.is_empty() => (host, None),
+            None => return None,
+        }
+    } else {
+        match text.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (text, None),
+        }
+    };
+    let port = match port {
+        Some(port) => Some(port.parse::<u16>().ok().filter(|port| *port > 0)?),
+        None => None,
+    };
+    let bracketed = host
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    let good = match bracketed {
+        Some(address) => address.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => is_host_name(host),
+    };
+    good.then_some((host, port))
+}
+
+fn is_host_name(host: &str) -> bool {
+    (1..=253).contains(&host.len())
+        && host.split('.').all(|label| {
+            !label.is_empty()
+                && label.len() <= 63
+                && !label.starts_with('-')
+                && !label.ends_with('-')
+                && label.chars().all(|c| c.is_ascii_alphanumeric() || c == '-')
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hosts_and_ports_are_told_apart() {
+        assert_eq!(
+            parse_host_port("a.example:5070"),
+            Some(("a.example", Some(5070)))
+        );
+        assert_eq!(parse_host_port("192.0.2.1"), Some(("192.0.2.1", None)));
+        assert_eq!(parse_host_port("[::1]:5060"), Some(("[::1]", Some(5060))));
+        for wrong in [
+            "", ":5060", "a:0", "a:b", "[::1", "[zz]", "a b", "::1", "-a", "[::1]x",
+        ] {
+            assert_eq!(parse_host_port(wrong), None, "{wrong:?}");
+        }
+    }
+
+    #[test]
+    fn a_wildcard_overlaps_its_own_family_only() {
+        let at = |text: &str| text.parse::<SocketAddr>().unwrap();
+        assert!(overlap(at("0.0.0.0:5060"), at("127.0.0.1:5060")));
+        assert!(!overlap(at("0.0.0.0:5060"), at("127.0.0.1:5061")));
+        assert!(!overlap(at("[::]:5060"), at("127.0.0.1:5060")));
+    }
+}

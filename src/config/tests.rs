@@ -1,0 +1,676 @@
+//! The file as operators meet it: what is read, what is refused and how, and that
+//! `config/leasebridge.toml` tells the truth.
+
+use super::keys::KEYS;
+use super::*;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+const SECRET: &str = "0123456789abcdef0123456789abcdef";
+
+fn parse_under(text: &str, descriptor_limit: Option<u64>) -> Result<Config, Faults> {
+    let environment = Environment {
+        variable: &|name| match name {
+            "SECRET" => Some(SECRET.to_owned()),
+            "SHORT" => Some("hunter2".to_owned()),
+            "PORT" => Some("notanumber-hunter2".to_owned()),
+            "CALLS" => Some("7".to_owned()),
+            "SOURCES" => Some("192.0.2.1, 192.0.2.128/25".to_owned()),
+            _ => None,
+        },
+        file: &|path| match path.to_str() {
+            Some("/secret") => Ok(format!("{SECRET}\n")),
+            Some("/cert.pem") => Ok(certificate().0),
+            Some("/key.pem") => Ok(certificate().1),
+            _ => Err("no such file".to_owned()),
+        },
+        descriptor_limit,
+    };
+    Config::parse("test.toml", text, &environment)
+}
+
+fn certificate() -> (String, String) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    (made.cert.pem(), made.signing_key.serialize_pem())
+}
+
+fn parse(text: &str) -> Result<Config, Faults> {
+    parse_under(text, None)
+}
+
+/// The faults of `text`, one a line.
+fn faults(text: &str) -> String {
+    parse(text).expect_err("no fault was found").to_string()
+}
+
+fn assert_fault(text: &str, expected: &str) {
+    let found = faults(text);
+    assert!(
+        found.contains(expected),
+        "expected {expected:?} in:\n{found}"
+    );
+}
+
+const TRUNKS: &str = "
+[[trunk]]
+name = \"in\"
+direction = \"inbound\"
+sources = [\"192.0.2.0/24\"]
+[[trunk]]
+name = \"out\"
+direction = \"outbound\"
+target = \"sip:192.0.2.9:5070;transport=udp\"
+";
+
+#[test]
+fn an_empty_file_is_all_defaults() {
+    let config = parse("").unwrap();
+    assert_eq!(config, Config::defaults().unwrap());
+    assert_eq!(config.http.rate_limit, 200);
+    assert_eq!(config.http.path_prefixes, ["", "/axiata"]);
+    assert_eq!(config.leases.max_per_phone, 100);
+    assert_eq!(config.leases.max_whitelist, 10);
+    assert_eq!(
+        config.leases.max_duration,
+        Duration::from_secs(5 * 365 * 86_400)
+    );
+    assert_eq!(config.numbering.timezone, chrono_tz::Tz::UTC);
+    assert_eq!(config.numbering.allowed_targets, ["*"]);
+    assert_eq!(config.media.timeout, Some(Duration::from_secs(60)));
+    assert_eq!((config.calls.no_lease, config.calls.no_credit), (404, 480));
+    assert!(!config.sip.refuse_unknown);
+}
+
+/// The example of the operator's page.
+#[test]
+fn the_published_example_is_read() {
+    let text = include_str!("tests/example.toml").replace("LEASEBRIDGE_JWT_SECRET", "SECRET");
+    let config = parse(&text).unwrap();
+    assert_eq!(config.node.name, "gw1");
+    assert_eq!(config.trunks.len(), 2);
+    let [inbound, outbound] = &config.trunks[..] else {
+        panic!("two trunks")
+    };
+    assert_eq!(inbound.direction, Direction::Inbound);
+    assert!(inbound.trusted);
+    let target = outbound.target.as_ref().unwrap();
+    assert_eq!((target.host.as_str(), target.port), ("127.0.0.1", 5070));
+    assert_eq!(config.numbering.default_country.as_deref(), Some("MY"));
+    assert_eq!(
+        config.http.clients[0].scopes,
+        [Scope::Lease, Scope::CustomerRead]
+    );
+    assert_eq!(config.http.keys[0].material.expose(), SECRET);
+    assert_eq!(config.media.ports.ports(), 10_000);
+}
+
+#[test]
+fn every_fault_is_reported_at_once_with_its_line() {
+    let text = "[node]\ndrain_timeout = 30\ncolour = \"red\"\n[http]\nlisten = \"here\"\n\
+                [calls]\nno_lease = 500\n[nodes]\nname = \"x\"\n";
+    let found = parse(text).unwrap_err();
+    let lines: Vec<usize> = found.faults.iter().map(|fault| fault.line).collect();
+    assert_eq!(lines, [2, 3, 5, 7, 8], "{found}");
+    let text = found.to_string();
+    assert!(
+        text.contains("test.toml:2: node.drain_timeout: expected a duration"),
+        "{text}"
+    );
+    assert!(text.contains("found 30"), "{text}");
+    assert!(
+        text.contains("test.toml:3: node.colour: unknown key; known here: data_dir"),
+        "{text}"
+    );
+    assert!(
+        text.contains("test.toml:7: calls.no_lease: expected one of 404, 410, 480"),
+        "{text}"
+    );
+    assert!(
+        text.contains("test.toml:8: nodes: unknown key; `node` was meant?"),
+        "{text}"
+    );
+}
+
+#[test]
+fn broken_syntax_is_reported_by_line() {
+    let found = parse("[node]\nname = \n[http]\nlisten = 8080\n").unwrap_err();
+    assert!(
+        found
+            .faults
+            .iter()
+            .any(|fault| fault.line == 2 || fault.line == 3),
+        "{found}"
+    );
+    let found = parse("[node\n").unwrap_err();
+    assert_eq!(found.faults[0].line, 1, "{found}");
+    assert!(!parse("a = 1\na = 2\n").unwrap_err().faults.is_empty());
+}
+
+#[test]
+fn a_slip_is_answered_with_the_nearest_key() {
+    assert_fault("[node]\ndatadir = \"x\"\n", "`data_dir` was meant?");
+    assert_fault(
+        &format!("{TRUNKS}wieght = 2\n"),
+        "trunk.wieght: unknown key; `weight` was meant?",
+    );
+}
+
+#[test]
+fn tables_and_values_are_not_mixed_up() {
+    assert_fault("node = 3\n", "node: expected a table, found integer");
+    assert_fault("trunk = [1]\n", "trunk: expected a table");
+    assert_fault("[node.name]\nx = 1\n", "node.name: expected a name");
+}
+
+#[test]
+fn values_come_from_the_environment_and_from_files() {
+    let key = |secret: &str| {
+        let text =
+            format!("[[http.keys]]\nkid = \"k\"\nalgorithm = \"HS256\"\nsecret = {secret}\n");
+        parse(&text).unwrap().http.keys[0]
+            .material
+            .expose()
+            .to_owned()
+    };
+    assert_eq!(key("{ env = \"SECRET\" }"), SECRET);
+    assert_eq!(key("{ file = \"/secret\" }"), SECRET);
+    let config = parse("[calls]\nper_lease = { env = \"CALLS\" }\n").unwrap();
+    assert_eq!(config.calls.per_lease, 7);
+    let text =
+        "[[trunk]]\nname = \"in\"\ndirection = \"inbound\"\nsources = { env = \"SOURCES\" }\n";
+    assert_eq!(parse(text).unwrap().trunks[0].sources.len(), 2);
+    assert_fault(
+        "[node]\nname = { env = \"NOWHERE\" }\n",
+        "test.toml:2: node.name: the environment variable NOWHERE is not set",
+    );
+    assert_fault(
+        "[node]\nname = { file = \"/nowhere\" }\n",
+        "the file /nowhere cannot be read: no such file",
+    );
+}
+
+#[test]
+fn no_secret_is_ever_shown() {
+    let text = "[http]\nlisten = { env = \"PORT\" }\n\
+                [[http.keys]]\nkid = \"a\"\nalgorithm = \"HS256\"\nsecret = \"hunter2\"\n\
+                [[http.keys]]\nkid = \"b\"\nalgorithm = \"HS256\"\nsecret = { env = \"SHORT\" }\n\
+                [[http.clients]]\nname = \"c\"\nscopes = []\ncustomers = \"all\"\n\
+                signing_secret = \"hunter2\"\n";
+    let found = parse(text).unwrap_err();
+    assert_eq!(found.faults.len(), 4, "{found}");
+    assert!(!format!("{found} {found:?}").contains("hunter2"), "{found}");
+    let text =
+        format!("[[http.keys]]\nkid = \"a\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
+    assert!(!format!("{:?}", parse(&text).unwrap()).contains(SECRET));
+}
+
+#[test]
+fn keys_are_bound_to_their_algorithm() {
+    let key = |algorithm: &str, rest: &str| {
+        format!("[[http.keys]]\nkid = \"k\"\nalgorithm = \"{algorithm}\"\n{rest}\n")
+    };
+    assert_fault(&key("none", ""), "expected \"HS256\" or \"RS256\"");
+    assert_fault(
+        &key("HS256", "secret = \"short\""),
+        "a secret of 32 bytes or more, not 5",
+    );
+    assert_fault(&key("HS256", ""), "http.keys \"k\" secret: missing");
+    assert_fault(
+        &key("HS256", "public_key = \"x\""),
+        "an HS256 key has a `secret`",
+    );
+    assert_fault(
+        &key("RS256", &format!("secret = \"{SECRET}\"")),
+        "only an HS256 key has a `secret`",
+    );
+    assert_fault(
+        &key("RS256", "public_key = \"x\""),
+        "expected an RSA public key in PEM",
+    );
+    let twice = key("HS256", &format!("secret = \"{SECRET}\"")).repeat(2);
+    assert_fault(&twice, "another key has this kid already");
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let pem = pair.public_key_pem();
+    parse(&key("ES256", &format!("public_key = '''{pem}'''"))).unwrap();
+    assert_fault(
+        &key("EdDSA", &format!("public_key = '''{pem}'''")),
+        "expected an Ed25519 public key",
+    );
+    let private = pair.serialize_pem();
+    assert_fault(
+        &key("ES256", &format!("public_key = '''{private}'''")),
+        "expected an P-256 public key",
+    );
+}
+
+#[test]
+fn clients_say_who_they_are_and_for_whom() {
+    let key = format!("[[http.keys]]\nkid = \"k\"\nalgorithm = \"HS256\"\nsecret = \"{SECRET}\"\n");
+    let client = |rest: &str| format!("{key}[[http.clients]]\nname = \"c\"\n{rest}\n");
+    let good = client(
+        "scopes = [\"cdr\", \"lease\", \"cdr\"]\ncustomers = [2, 1, 2]\n\
+         tokens_valid_from = 1970-01-01T00:01:00Z\nrate_limit = \"5/s\"",
+    );
+    let config = parse(&good).unwrap();
+    let found = &config.http.clients[0];
+    assert_eq!(found.scopes, [Scope::Lease, Scope::Cdr]);
+    assert!(found.customers.allows(crate::domain::CustomerId(2)));
+    assert!(!found.customers.allows(crate::domain::CustomerId(3)));
+    assert_eq!(found.tokens_valid_from, Some(60));
+    assert_eq!(found.rate_limit, Some(5));
+    assert!(found.enabled);
+    assert_fault(&client("customers = \"all\""), "scopes: missing");
+    assert_fault(
+        &client("scopes = [\"root\"]\ncustomers = \"all\""),
+        "expected \"lease\" or",
+    );
+    assert_fault(
+        &client("scopes = []\ncustomers = [0]"),
+        "expected \"all\" or a list",
+    );
+    assert_fault(
+        &client("scopes = []\ncustomers = \"all\"\ntokens_valid_from = \"soon\""),
+        "a time",
+    );
+    assert_fault(
+        &[
+            client("scopes = []\ncustomers = \"all\""),
+            client("scopes = []\ncustomers = \"all\""),
+        ]
+        .concat()
+        .replacen("kid = \"k\"", "kid = \"j\"", 1),
+        "another client has this name already",
+    );
+    let lonely = "[[http.clients]]\nname = \"c\"\nscopes = []\ncustomers = \"all\"\n";
+    assert_fault(lonely, "no [[http.keys]]");
+}
+
+#[test]
+fn trunks_need_what_their_direction_needs() {
+    parse(TRUNKS).unwrap();
+    let trunk = |rest: &str| format!("[[trunk]]\nname = \"t\"\n{rest}\n");
+    assert_fault(
+        &trunk("direction = \"inbound\""),
+        "trunk \"t\" sources: missing",
+    );
+    assert_fault(
+        &trunk("direction = \"outbound\""),
+        "trunk \"t\" target: missing",
+    );
+    assert_fault(&trunk(""), "trunk \"t\" direction: missing");
+    assert_fault(
+        "[[trunk]]\ndirection = \"outbound\"\n",
+        "trunk[0] name: missing",
+    );
+    assert_fault(
+        &trunk("direction = \"inbound\"\nsources = [\"10.0.0.1/8\"]"),
+        "expected the block's first address (\"10.0.0.0/8\")",
+    );
+    assert_fault(
+        &trunk("direction = \"outbound\"\ntarget = \"sip:a\"\nsources = [\"10.0.0.1\"]"),
+        "an outbound trunk has none",
+    );
+    let twice = [TRUNKS, TRUNKS].concat();
+    assert_fault(&twice, "another trunk has this name already");
+    let shared = [
+        TRUNKS,
+        &TRUNKS
+            .replace("\"in\"", "\"in2\"")
+            .replace("\"out\"", "\"out2\""),
+    ]
+    .concat();
+    assert_fault(&shared, "trunk \"in\" has 192.0.2.0/24 already");
+    assert_fault(
+        &trunk("direction = \"outbound\"\ntarget = \"tel:1\""),
+        "a SIP URI",
+    );
+    assert_fault(
+        &format!("{TRUNKS}weight = 0\n"),
+        "expected an integer from 1 to 65535",
+    );
+}
+
+#[test]
+fn number_forms_are_read() {
+    let form = |text: &str| {
+        let text = format!("[numbering]\ndefault_country = \"MY\"\n{TRUNKS}numbers = {text}\n");
+        parse(&text).map(|config| config.trunks[1].numbers.clone())
+    };
+    assert_eq!(form("\"+e164\"").unwrap(), NumberForm::PlusE164);
+    assert_eq!(form("\"national\"").unwrap(), NumberForm::National);
+    let prefix = NumberForm::Prefix {
+        prefix: "9991".to_owned(),
+        strip: 2,
+    };
+    assert_eq!(form("{ prefix = \"9991\", strip = 2 }").unwrap(), prefix);
+    assert!(form("{ prefix = \"9991\", stripe = 2 }").is_err());
+    assert!(form("{ strip = 2 }").is_err());
+    assert!(form("\"local\"").is_err());
+    assert_fault(
+        &format!("{TRUNKS}numbers = \"national\"\n"),
+        "trunk \"out\" numbers: \"national\" needs numbering.default_country",
+    );
+}
+
+#[test]
+fn what_this_version_does_not_do_is_refused_clearly() {
+    for (text, expected) in [
+        (
+            "[sip]\nlisten = [\"tcp:127.0.0.1:5060\"]",
+            "TCP and TLS for SIP are not in this version",
+        ),
+        (
+            "[sip]\ntls = { cert = \"a\", key = \"b\" }",
+            "TCP and TLS for SIP are not in this version",
+        ),
+        (
+            "[store]\nengine = \"postgres\"",
+            "postgres is not in this version",
+        ),
+        (
+            "[store]\nurl = \"x\"",
+            "postgres, which is not in this version",
+        ),
+        (
+            "[identity]\nkey = \"x\"",
+            "STIR/SHAKEN is not in this version",
+        ),
+        (
+            "[announce]\nno_lease = \"a.wav\"",
+            "announcements are not in this version",
+        ),
+        ("[billing]\ncredit_warning = \"10s\"", "not in this version"),
+        ("[records]\nretention = \"1y\"", "not in this version"),
+    ] {
+        assert_fault(text, expected);
+    }
+    for (key, expected) in [
+        ("transport = \"tls\"", "TCP and TLS"),
+        ("auth_user = \"a\"", "digest authentication is not"),
+        ("require_auth = true", "digest authentication is not"),
+        ("srtp = \"required\"", "SRTP is not"),
+        ("insecure_srtp = true", "SRTP is not"),
+        ("nat = true", "is not in this version"),
+        ("target = \"sip:a;transport=tcp\"", "TCP and TLS"),
+    ] {
+        let trunks = TRUNKS.replace("\"sip:192.0.2.9:5070;transport=udp\"", "\"sip:b\"");
+        let text = if key.starts_with("target") {
+            trunks.replace("target = \"sip:b\"", key)
+        } else {
+            format!("{trunks}{key}\n")
+        };
+        assert_fault(&text, expected);
+    }
+    // Their harmless values pass.
+    let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");
+    parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
+}
+
+#[test]
+fn addresses_that_cannot_both_be_bound_are_refused() {
+    assert_fault(
+        "[sip]\nlisten = [\"udp:127.0.0.1:5060\", \"udp:127.0.0.1:5060\"]",
+        "udp:127.0.0.1:5060 overlaps with udp:127.0.0.1:5060",
+    );
+    assert_fault(
+        "[sip]\nlisten = [\"udp:127.0.0.1:20000\"]",
+        "media.ports: the range holds the port of sip.listen",
+    );
+    assert_fault(
+        "[observe]\nlisten = \"127.0.0.1:8080\"",
+        "overlaps with http.listen",
+    );
+    assert_fault(
+        "[sip]\nlisten = [\"udp:0.0.0.0:5060\"]",
+        "needs `advertised`",
+    );
+    assert_fault("[media]\naddress = \"0.0.0.0\"", "not a wildcard");
+    let text = "[sip]\nlisten = [\"udp:0.0.0.0:5060\"]\nadvertised = \"sip.example.net\"";
+    let config = parse(text).unwrap();
+    assert_eq!(config.sip.listen[0].1, "sip.example.net");
+    assert_fault(
+        "[sip]\nlisten = [\"udp:127.0.0.1:5060\"]\nadvertised = [\"a\", \"b\"]",
+        "expected one name for each",
+    );
+}
+
+#[test]
+fn media_has_one_address_a_family() {
+    let config = parse("[media]\naddress = [\"192.0.2.1\", \"2001:db8::1\"]\nbind = \"0.0.0.0\"\n");
+    let addresses = config.unwrap().media.addresses;
+    assert_eq!(addresses.len(), 2);
+    assert!(addresses[0].bind.is_unspecified());
+    assert_eq!(addresses[1].bind, addresses[1].advertised);
+    assert_fault(
+        "[media]\naddress = [\"192.0.2.1\", \"192.0.2.2\"]\n",
+        "one for each of IPv4",
+    );
+    assert_fault(
+        "[media]\nbind = \"::1\"\n",
+        "no media.address of its family",
+    );
+    for wrong in [
+        "20001-20010",
+        "20000-20010",
+        "5-3",
+        "20000",
+        "80-99",
+        "20000-99999",
+    ] {
+        assert_fault(
+            &format!("[media]\nports = \"{wrong}\"\n"),
+            "a range of port pairs",
+        );
+    }
+}
+
+#[test]
+fn what_does_not_fit_under_the_limit_is_refused_with_the_figures() {
+    let text = "[media]\nports = \"20000-29999\"\n[http]\nmax_connections = 100\n";
+    parse_under(text, Some(10_228)).unwrap();
+    let found = parse_under(text, Some(10_227)).unwrap_err().to_string();
+    assert!(found.contains("test.toml:2: media.ports"), "{found}");
+    assert!(found.contains("expected a limit of 10228"), "{found}");
+    assert!(
+        found.contains("at most 9998 ports (\"20000-29997\")"),
+        "{found}"
+    );
+    let fitting = text.replace("29999", "29997");
+    parse_under(&fitting, Some(10_227)).unwrap();
+    let found = parse_under(text, Some(150)).unwrap_err().to_string();
+    assert!(found.contains("http.max_connections below 150"), "{found}");
+}
+
+#[test]
+fn tls_files_are_read_when_the_file_is() {
+    let text = "[http]\ntls = { cert = \"/cert.pem\", key = \"/key.pem\" }\n";
+    let tls = parse(text).unwrap().http.tls.unwrap();
+    assert_eq!(tls.cert.to_str(), Some("/cert.pem"));
+    assert_fault(
+        &text.replace("/cert", "/nothing"),
+        "http.tls.cert: expected a readable file",
+    );
+    assert_fault(
+        &text.replace("/cert.pem", "/key.pem"),
+        "at least one certificate",
+    );
+    assert_fault(&text.replace("/key.pem", "/cert.pem"), "with a private key");
+    assert_fault(
+        "[http]\ntls = { cert = \"/cert.pem\" }\n",
+        "http.tls.key: missing",
+    );
+}
+
+#[test]
+fn zones_countries_and_emergency_numbers_are_checked() {
+    for (line, expected) in [
+        ("timezone = \"Mars/Olympus\"", "an IANA time zone"),
+        (
+            "default_country = \"Malaysia\"",
+            "a country of two capital letters",
+        ),
+        (
+            "allowed_targets = [\"XX\"]",
+            "a country of two capital letters",
+        ),
+        ("allowed_targets = []", "at least one country"),
+        ("emergency = [\"help\"]", "an emergency number"),
+        ("pool = [\"nonsense\"]", "numbering.pool: expected"),
+    ] {
+        assert_fault(&format!("[numbering]\n{line}\n"), expected);
+    }
+    let config = parse("[numbering]\ndefault_country = \"MY\"\n").unwrap();
+    assert_eq!(config.numbering.allowed_targets, ["MY"]);
+}
+
+#[test]
+fn log_filters_are_checked() {
+    parse("[observe]\nlog = \"info,leasebridge::call=debug\"\n").unwrap();
+    assert_fault(
+        "[observe]\nlog = \"leasebridge=loud\"\n",
+        "observe.log: expected a log filter",
+    );
+}
+
+#[test]
+fn a_reload_knows_what_must_wait() {
+    let before = parse(TRUNKS).unwrap();
+    assert_eq!(before.restart_only(&before), RestartOnly(Vec::new()));
+    let after = parse("[sip]\nlisten = [\"udp:127.0.0.1:5062\"]\n[observe]\nlog = \"debug\"\n");
+    assert_eq!(
+        before.restart_only(&after.unwrap()),
+        RestartOnly(vec!["sip.listen"])
+    );
+}
+
+/// `config/leasebridge.toml` with every key in it switched on: lines of the form `#key = ...`
+/// (no blank after the `#`) lose their `#`.
+fn documented() -> String {
+    let text = include_str!("../../config/leasebridge.toml");
+    let lines = text.lines().map(|line| {
+        let is_key = |rest: &str| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '[');
+        match line.strip_prefix('#') {
+            Some(rest) if is_key(rest) => rest,
+            _ => line,
+        }
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn gather(prefix: &str, table: &toml::Table, found: &mut BTreeSet<String>) {
+    for (key, value) in table {
+        let full = match prefix {
+            "" => key.clone(),
+            _ => format!("{prefix}.{key}"),
+        };
+        match value {
+            toml::Value::Table(inner) if keys::is_table(&full) => gather(&full, inner, found),
+            toml::Value::Array(items) if keys::is_table(&full) => {
+                for item in items {
+                    gather(&full, item.as_table().unwrap(), found);
+                }
+            }
+            _ => {
+                found.insert(full);
+            }
+        }
+    }
+}
+
+#[test]
+fn the_documented_file_has_every_key_and_no_other() {
+    let table: toml::Table = toml::from_str(&documented()).unwrap();
+    let mut found = BTreeSet::new();
+    gather("", &table, &mut found);
+    let known: BTreeSet<String> = KEYS.iter().map(|key| (*key).to_owned()).collect();
+    let missing: Vec<_> = known.difference(&found).collect();
+    let unknown: Vec<_> = found.difference(&known).collect();
+    assert!(
+        missing.is_empty(),
+        "not in config/leasebridge.toml: {missing:?}"
+    );
+    assert!(
+        unknown.is_empty(),
+        "in config/leasebridge.toml, but no key: {unknown:?}"
+    );
+}
+
+/// Values of single tables that the documented file gives are the defaults themselves.
+#[test]
+fn the_documented_defaults_are_the_defaults() {
+    let mut text = String::new();
+    let mut array = false;
+    for line in documented().lines() {
+        if line.starts_with('[') {
+            array = line.starts_with("[[") || line.starts_with("[identity");
+        }
+        let example = line.contains("# example") || line.contains("not in this version");
+        if !array && !example {
+            text.push_str(line);
+            text.push('\n');
+        }
+    }
+    assert!(text.contains("drain_timeout = \"30s\""), "{text}");
+    assert_eq!(parse(&text).unwrap(), Config::defaults().unwrap());
+}
+
+#[test]
+fn the_files_beside_it_are_good() {
+    parse(include_str!("../../config/leasebridge.toml")).unwrap();
+    let development = parse(include_str!("../../config/dev.toml")).unwrap();
+    assert!(development.numbering.cooldown.is_zero());
+    assert!(!development.trunks.is_empty());
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+    let mut examples = 0;
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let environment = Environment {
+            variable: &|_| Some(SECRET.to_owned()),
+            file: &|path| match path.extension().and_then(|kind| kind.to_str()) {
+                Some("toml") => std::fs::read_to_string(path).map_err(|error| error.to_string()),
+                _ => Ok(format!("{}{}", certificate().0, certificate().1)),
+            },
+            descriptor_limit: None,
+        };
+        Config::load(&path, &environment).unwrap_or_else(|faults| panic!("{faults}"));
+        examples += 1;
+    }
+    assert!(examples >= 2);
+}
+
+/// Reading asks for every key of the list: none is known and then passed over.
+#[test]
+fn every_key_is_read() {
+    let text = documented();
+    let document = reader::Document::parse(&text);
+    let environment = Environment {
+        variable: &|_| Some(SECRET.to_owned()),
+        file: &|_| Err("none".to_owned()),
+        descriptor_limit: None,
+    };
+    let reader = Reader::new(&document, &environment);
+    let root = reader.root();
+    plain::node(&root.section("node"));
+    http::read(&root.section("http"));
+    sip::read(&root.section("sip"));
+    trunk::read(&root);
+    media::read(&root.section("media"));
+    numbering::read(&root.section("numbering"));
+    plain::leases(&root.section("leases"));
+    plain::calls(&root.section("calls"));
+    plain::billing(&root.section("billing"));
+    plain::store(&root.section("store"));
+    plain::observe(&root.section("observe"));
+    plain::records(&root.section("records"));
+    plain::refuse_later_sections(&root);
+    let asked = reader.asked.borrow();
+    let passed_over: Vec<_> = KEYS.iter().filter(|key| !asked.contains(**key)).collect();
+    assert!(passed_over.is_empty(), "{passed_over:?}");
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_file_makes_it_panic(text in "(\\[{0,2}(node|http|trunk|sip|media|x)(\\.keys)?\\]{0,2}\n|[a-z_]{1,12} = (\"[ -~]{0,20}\"|-?[0-9]{1,20}|\\[[0-9, ]{0,6}\\]|\\{ ?(env|file) = \"SECRET\" ?\\}|true)\n){0,12}") {
+        let _ = parse(&text);
+    }
+}

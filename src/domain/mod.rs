@@ -1,0 +1,16 @@
+//! Values that every layer speaks of. No I/O, no clock.
+
+pub mod credit;
+pub mod customer;
+pub mod ids;
+pub mod number;
+pub mod numbering;
+pub mod record;
+pub mod time;
+
+pub use credit::Credit;
+pub use customer::{ChargeMethod, Customer, CustomerScope, Tariff};
+pub use ids::{CallId, CallKey, CustomerId, ReferenceId, Side, TrunkId};
+pub use number::{E164, LeaseKind, Masked, Phone};
+pub use record::{CallRecord, EndedBy, MediaFigures};
+pub use time::{Now, UnixMillis};

@@ -1,0 +1,214 @@
+//! What waits for the books: two bounded queues under one lock that is held for a push or a take,
+//! never longer.
+
+use super::Limits;
+use crate::books::Settings;
+use crate::books::command::{CallCommand, CallNotice, Command, Idempotency, Reply};
+use crate::call::event::{BlocksRefusal, BooksEvent, LedgerCommand, Refusal};
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+use tokio::sync::oneshot;
+
+/// A request from the API and where its answer goes.
+pub(super) struct Request {
+    pub command: Command,
+    pub idempotency: Option<Idempotency>,
+    pub reply: oneshot::Sender<Reply>,
+}
+
+/// What one round takes.
+pub(super) struct Work {
+    pub requests: Vec<Request>,
+    pub calls: Vec<CallCommand>,
+    pub reload: Option<Settings>,
+    pub stopping: bool,
+    /// Still waiting after this.
+    pub requests_left: u64,
+    pub calls_left: u64,
+}
+
+impl Work {
+    /// Requests that had waited for this round.
+    pub fn requests_found(&self) -> u64 {
+        let taken = u64::try_from(self.requests.len()).unwrap_or(u64::MAX);
+        self.requests_left.saturating_add(taken)
+    }
+
+    /// Commands of calls that had waited for this round.
+    pub fn calls_found(&self) -> u64 {
+        let taken = u64::try_from(self.calls.len()).unwrap_or(u64::MAX);
+        self.calls_left.saturating_add(taken)
+    }
+}
+
+#[derive(Default)]
+struct Queues {
+    requests: VecDeque<Request>,
+    calls: VecDeque<CallCommand>,
+    reload: Option<Settings>,
+    /// Nothing new from the API; what calls send is still taken.
+    stopping: bool,
+    /// The thread is gone.
+    closed: bool,
+    /// The thread sleeps: somebody must wake it.
+    asleep: bool,
+    /// Requests and commands taken so far.
+    taken: u64,
+}
+
+impl Queues {
+    fn has_work(&self) -> bool {
+        !self.requests.is_empty()
+            || !self.calls.is_empty()
+            || self.reload.is_some()
+            || self.stopping
+    }
+}
+
+pub(super) struct Inbox {
+    limits: Limits,
+    queues: Mutex<Queues>,
+    wake: Condvar,
+}
+
+/// Tells everybody that the thread is gone, however it went.
+pub(super) struct CloseOnDrop(pub Arc<Inbox>);
+
+impl Drop for CloseOnDrop {
+    fn drop(&mut self) {
+        let mut queues = self.0.lock();
+        queues.closed = true;
+        // Their senders go with them, which the waiting requests notice.
+        queues.requests.clear();
+        queues.calls.clear();
+    }
+}
+
+impl Inbox {
+    pub(super) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            queues: Mutex::default(),
+            wake: Condvar::new(),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Queues> {
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Queues a request; false where there is no room.
+    pub(super) fn push_request(&self, request: Request) -> bool {
+        let mut queues = self.lock();
+        if queues.closed || queues.stopping || queues.requests.len() >= self.limits.requests {
+            return false;
+        }
+        queues.requests.push_back(request);
+        self.wake(queues);
+        true
+    }
+
+    /// Queues a call's command, or says what the call gets instead.
+    pub(super) fn push_call(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
+        let mut queues = self.lock();
+        let waiting = queues.calls.len();
+        let full = waiting >= self.limits.calls;
+        let very_full = waiting >= self.limits.calls.saturating_mul(2);
+        let instead = match &command.command {
+            LedgerCommand::Admit { .. } if full || queues.closed => {
+                BooksEvent::Refused(Refusal::BooksUnavailable)
+            }
+            LedgerCommand::Answer(_) if very_full || queues.closed => BooksEvent::AnswerFailed,
+            LedgerCommand::Hold(_) if very_full || queues.closed => {
+                BooksEvent::BlocksRefused(BlocksRefusal::Store)
+            }
+            // Nobody is left to record it: the call is let go all the same. What the store has of
+            // it becomes its record at the next start.
+            LedgerCommand::Close(_) if queues.closed => BooksEvent::Recorded,
+            _ => {
+                queues.calls.push_back(command);
+                self.wake(queues);
+                return Ok(());
+            }
+        };
+        Err(Box::new(CallNotice {
+            worker: command.worker,
+            key: command.key,
+            event: instead,
+        }))
+    }
+
+    pub(super) fn push_reload(&self, settings: Settings) {
+        let mut queues = self.lock();
+        queues.reload = Some(settings);
+        self.wake(queues);
+    }
+
+    pub(super) fn stop(&self) {
+        let mut queues = self.lock();
+        queues.stopping = true;
+        self.wake(queues);
+    }
+
+    pub(super) fn is_closed(&self) -> bool {
+        self.lock().closed
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        let queues = self.lock();
+        queues.requests.is_empty() && queues.calls.is_empty()
+    }
+
+    /// Requests and commands that the thread has taken so far.
+    #[cfg(test)]
+    pub(super) fn taken(&self) -> u64 {
+        self.lock().taken
+    }
+
+    /// Waits for work or for `deadline`, and takes up to a round of it, calls first.
+    pub(super) fn wait(&self, deadline: Instant) -> Work {
+        let mut queues = self.lock();
+        while !queues.has_work() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            queues.asleep = true;
+            queues = self
+                .wake
+                .wait_timeout(queues, left)
+                .unwrap_or_else(PoisonError::into_inner)
+                .0;
+            queues.asleep = false;
+        }
+        let calls = take(&mut queues.calls, self.limits.round);
+        let room = self.limits.round.saturating_sub(calls.len()).max(1);
+        let requests = take(&mut queues.requests, room);
+        let count = calls.len().saturating_add(requests.len());
+        queues.taken = queues
+            .taken
+            .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        Work {
+            requests,
+            calls,
+            reload: queues.reload.take(),
+            stopping: queues.stopping,
+            requests_left: u64::try_from(queues.requests.len()).unwrap_or(u64::MAX),
+            calls_left: u64::try_from(queues.calls.len()).unwrap_or(u64::MAX),
+        }
+    }
+
+    fn wake(&self, queues: MutexGuard<'_, Queues>) {
+        let asleep = queues.asleep;
+        drop(queues);
+        if asleep {
+            self.wake.notify_one();
+        }
+    }
+}
+
+fn take<T>(queue: &mut VecDeque<T>, most: usize) -> Vec<T> {
+    let count = queue.len().min(most);
+    queue.drain(..count).collect()
+}

@@ -1,0 +1,42 @@
+//! Between the call and the SIP layer: events one way, commands the other, one for one.
+
+use super::worker::{Output, Worker};
+use crate::call::event::{Input, SipCommand};
+use crate::domain::{CallKey, Now};
+use crate::sip::agent;
+
+impl Worker {
+    pub(super) fn ask_agent(&mut self, key: CallKey, command: SipCommand, now: Now) {
+        self.parts
+            .agent
+            .handle(agent::Input::Command(key, command), now);
+    }
+
+    pub(super) fn drain_agent(&mut self, now: Now) {
+        while let Some(output) = self.parts.agent.poll_output() {
+            match output {
+                agent::Output::Transmit(bytes, path) => {
+                    self.outputs.push_back(Output::Transmit(bytes, path));
+                }
+                agent::Output::Invite(key, invite) => self.begin(key, invite, now),
+                agent::Output::Event(key, side, event) => {
+                    self.tell(key, Input::Leg(side, event), now);
+                }
+                agent::Output::CalleeLeg(key, id) => self.tell(key, Input::CalleeLeg(id), now),
+                agent::Output::TrunkProbe(trunk, alive) => {
+                    self.parts.trunks.probe(trunk, alive, now.mono);
+                }
+                agent::Output::GuardHit(key, place) => {
+                    let call_id = self.calls.get(&key).map(|entry| entry.id.to_string());
+                    tracing::warn!(call_id, %place, "the privacy guard kept something back");
+                    self.outputs.push_back(Output::Count("guard_hits", "sip"));
+                    self.tell(key, Input::GuardHit, now);
+                }
+                agent::Output::Count(name, label) => {
+                    self.outputs.push_back(Output::Count(name, label));
+                }
+                agent::Output::Gone(..) => {}
+            }
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! One signalling worker: its agent, its calls, their media sessions. Still without sockets and
+//! clocks, so that the simulation drives the same worker as the threads do.
+
+use super::books_adapter::Directory;
+use crate::books::command::{CallCommand, CallNotice};
+use crate::call::event::Input;
+use crate::call::routing::Trunks;
+use crate::call::{self, Call};
+use crate::domain::{CallId, CallKey, Now};
+use crate::media::ports::Ports;
+use crate::media::session::Session;
+use crate::media::settings::Settings as MediaSettings;
+use crate::relay::Relay;
+use crate::sip::agent::{self, Agent};
+use crate::sip::message::Path;
+use bytes::Bytes;
+use hashbrown::HashMap;
+use std::collections::{BTreeSet, VecDeque};
+use std::time::Instant;
+
+/// What a worker is made of.
+pub struct Parts {
+    /// Its number.
+    pub index: u16,
+    /// The user agent.
+    pub agent: Agent,
+    /// The call core's settings.
+    pub settings: call::Settings,
+    /// Outbound trunks and caps.
+    pub trunks: Trunks,
+    /// Media rules.
+    pub media: MediaSettings,
+    /// Media ports.
+    pub ports: Ports,
+    /// Packets.
+    pub relay: Box<dyn Relay>,
+    /// The lease directory and the numbering plan.
+    pub directory: Directory,
+    /// Randomness for the choice of trunks.
+    pub entropy: Box<dyn agent::Entropy>,
+}
+
+/// What a worker asks of its shell.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes.
+    Transmit(Bytes, Path),
+    /// Ask the books.
+    Books(CallCommand),
+    /// A call ended, for the metrics: its record as it was sent to the books.
+    Ended(Box<crate::domain::CallRecord>),
+    /// Something to count: name and label.
+    Count(&'static str, &'static str),
+}
+
+/// The worker.
+pub struct Worker {
+    pub(super) parts: Parts,
+    pub(super) calls: HashMap<CallKey, Entry>,
+    pub(super) outputs: VecDeque<Output>,
+    due: BTreeSet<(Instant, CallKey)>,
+}
+
+/// One call and what belongs to it.
+pub(super) struct Entry {
+    pub(super) call: Call,
+    pub(super) session: Session,
+    pub(super) id: CallId,
+    due: Option<Instant>,
+}
+
+impl Worker {
+    /// A worker without calls.
+    #[must_use]
+    pub fn new(parts: Parts) -> Self {
+        Self {
+            parts,
+            calls: HashMap::new(),
+            outputs: VecDeque::new(),
+            due: BTreeSet::new(),
+        }
+    }
+
+    /// Calls that are not finished.
+    #[must_use]
+    pub fn calls(&self) -> usize {
+        self.calls.len()
+    }
+
+    /// The user agent, for its figures.
+    #[must_use]
+    pub fn agent(&self) -> &Agent {
+        &self.parts.agent
+    }
+
+    /// Trunks, for their figures.
+    #[must_use]
+    pub fn trunks(&self) -> &Trunks {
+        &self.parts.trunks
+    }
+
+    /// Media ports, for their figures.
+    #[must_use]
+    pub fn ports(&self) -> &Ports {
+        &self.parts.ports
+    }
+
+    /// A datagram came.
+    pub fn datagram(&mut self, bytes: Bytes, path: Path, now: Now) {
+        self.parts
+            .agent
+            .handle(agent::Input::Datagram(bytes, path), now);
+        self.drain_agent(now);
+    }
+
+    /// The cores are told the time before anything comes: trunks are probed from then on.
+    pub fn start(&mut self, now: Now) {
+        self.parts.agent.handle_timeout(now);
+        self.drain_agent(now);
+    }
+
+    /// A path failed.
+    pub fn path_failed(&mut self, path: Path, now: Now) {
+        self.parts.agent.handle(agent::Input::PathFailed(path), now);
+        self.drain_agent(now);
+    }
+
+    /// The books have something for a call.
+    pub fn notice(&mut self, notice: CallNotice, now: Now) {
+        self.tell(notice.key, Input::Books(notice.event), now);
+        self.drain_agent(now);
+    }
+
+    /// No new calls from now on (or again).
+    pub fn draining(&mut self, draining: bool, now: Now) {
+        self.parts
+            .agent
+            .handle(agent::Input::Draining(draining), now);
+        self.drain_agent(now);
+    }
+
+    /// New INVITEs are refused while this holds.
+    pub fn overloaded(&mut self, overloaded: bool, now: Now) {
+        self.parts
+            .agent
+            .handle(agent::Input::Overloaded(overloaded), now);
+        self.drain_agent(now);
+    }
+
+    /// Ends every call.
+    pub fn end_calls(&mut self, now: Now) {
+        let mut keys: Vec<CallKey> = self.calls.keys().copied().collect();
+        keys.sort_unstable();
+        for key in keys {
+            self.tell(key, Input::Shutdown, now);
+        }
+        self.drain_agent(now);
+    }
+
+    /// New configuration; calls go on.
+    pub fn reload(&mut self, update: Update, now: Now) {
+        self.parts.settings = update.settings;
+        self.parts.trunks.reload(update.trunks);
+        self.parts.media = update.media;
+        self.parts.directory = update.directory;
+        self.parts
+            .agent
+            .handle(agent::Input::Settings(Box::new(update.agent)), now);
+        self.drain_agent(now);
+    }
+
+    /// When [`Self::handle_timeout`] wants to be called.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let call = self.due.first().map(|(at, _)| *at);
+        match (self.parts.agent.poll_timeout(), call) {
+            (Some(one), Some(other)) => Some(one.min(other)),
+            (one, other) => one.or(other),
+        }
+    }
+
+    /// What is due is done.
+    pub fn handle_timeout(&mut self, now: Now) {
+        if self
+            .parts
+            .agent
+            .poll_timeout()
+            .is_some_and(|at| at <= now.mono)
+        {
+            self.parts.agent.handle_timeout(now);
+        }
+        while let Some((at, key)) = self.due.first().copied()
+            && at <= now.mono
+        {
+            self.due.remove(&(at, key));
+            if let Some(entry) = self.calls.get_mut(&key) {
+                entry.due = None;
+                let mut context = call_context(&mut self.parts);
+                entry.call.handle_timeout(now, &mut context);
+                self.drain_call(key, now);
+            }
+        }
+        self.drain_agent(now);
+    }
+
+    /// The next thing to do outside.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.outputs.pop_front()
+    }
+
+    /// Hands the relay what the last inputs made.
+    pub fn flush_relay(&mut self) {
+        self.parts.relay.flush();
+    }
+
+    /// A call's key is new: makes the call and tells it of its INVITE.
+    pub(super) fn begin(&mut self, key: CallKey, invite: Box<call::event::Invite>, now: Now) {
+        let session = Session::new(
+            super::media_adapter::flow_of(key),
+            self.parts.entropy.next(),
+        );
+        let id = invite.call_id;
+        self.calls.insert(
+            key,
+            Entry {
+                call: Call::new(key),
+                session,
+                id,
+                due: None,
+            },
+        );
+        self.tell(key, Input::Invite(invite), now);
+    }
+
+    /// Gives a call an input and does what comes of it. Inputs of calls that are gone are nothing.
+    pub(super) fn tell(&mut self, key: CallKey, input: Input, now: Now) {
+        if let Some(entry) = self.calls.get_mut(&key) {
+            let mut context = call_context(&mut self.parts);
+            entry.call.handle(input, now, &mut context);
+            self.drain_call(key, now);
+        }
+    }
+
+    fn drain_call(&mut self, key: CallKey, now: Now) {
+        while let Some(entry) = self.calls.get_mut(&key) {
+            let Some(output) = entry.call.poll_output() else {
+                break;
+            };
+            match output {
+                call::event::Output::Sip(command) => self.ask_agent(key, command, now),
+                call::event::Output::Media(command) => self.ask_media(key, command, now),
+                call::event::Output::Ledger(command) => self.ask_books(key, command),
+                call::event::Output::Trunk(trunk, news) => {
+                    self.parts.trunks.news(trunk, news, now.mono);
+                }
+                call::event::Output::Finished => self.forget(key),
+            }
+        }
+        self.schedule(key);
+    }
+
+    fn schedule(&mut self, key: CallKey) {
+        let Some(entry) = self.calls.get_mut(&key) else {
+            return;
+        };
+        let wanted = entry.call.poll_timeout();
+        if wanted == entry.due {
+            return;
+        }
+        if let Some(at) = entry.due {
+            self.due.remove(&(at, key));
+        }
+        if let Some(at) = wanted {
+            self.due.insert((at, key));
+        }
+        entry.due = wanted;
+    }
+
+    fn forget(&mut self, key: CallKey) {
+        if let Some(entry) = self.calls.remove(&key)
+            && let Some(at) = entry.due
+        {
+            self.due.remove(&(at, key));
+        }
+    }
+}
+
+/// What a reload changes in a worker.
+pub struct Update {
+    /// The user agent's.
+    pub agent: agent::Settings,
+    /// The call core's.
+    pub settings: call::Settings,
+    /// Trunks.
+    pub trunks: Vec<Option<call::routing::Trunk>>,
+    /// Media rules.
+    pub media: MediaSettings,
+    /// Numbering plan and trunk forms.
+    pub directory: Directory,
+}
+
+/// What a call reads while it handles an input.
+pub(super) fn call_context(parts: &mut Parts) -> call::Context<'_> {
+    let random = parts.entropy.next();
+    call::Context {
+        settings: &parts.settings,
+        trunks: &mut parts.trunks,
+        directory: &parts.directory,
+        numbering: &parts.directory,
+        random,
+    }
+}

@@ -1,0 +1,84 @@
+//! What the media session is configured with; replaced whole by a reload.
+
+use crate::domain::TrunkId;
+use crate::sdp::CodecList;
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+/// Everything.
+#[derive(Clone, Debug, Default)]
+pub struct Settings {
+    /// Networks that media can use. Fixed at start, each with a pool of ports at the same place in
+    /// [`super::Ports`].
+    pub networks: Vec<Network>,
+    /// Trunks, by place.
+    pub trunks: Vec<Option<Trunk>>,
+    /// `media.timeout`: no RTP either way for so long is reported; zero = never.
+    pub timeout: Duration,
+}
+
+impl Settings {
+    /// A trunk's rules.
+    #[must_use]
+    pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {
+        self.trunks.get(usize::from(id.0))?.as_ref()
+    }
+}
+
+/// An address of ours for media.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Network {
+    /// Address that sockets are bound to (`media.bind`).
+    pub bind: IpAddr,
+    /// Address that descriptions name (`media.address`).
+    pub advertised: IpAddr,
+    /// First of `media.ports`.
+    pub first_port: u16,
+    /// Last of `media.ports`.
+    pub last_port: u16,
+}
+
+impl Network {
+    /// Whether packets can be sent there from here: the sockets are of one family.
+    #[must_use]
+    pub const fn reaches(&self, address: IpAddr) -> bool {
+        self.bind.is_ipv4() == address.is_ipv4()
+    }
+
+    /// Whether `at` is a media port of ours, some call's or nobody's. The unspecified address as a
+    /// destination is the sending host itself.
+    #[must_use]
+    pub fn holds(&self, at: SocketAddr) -> bool {
+        let address = at.ip().to_canonical();
+        let ours = address == self.bind || address == self.advertised || address.is_unspecified();
+        ours && (self.first_port..=self.last_port).contains(&at.port())
+    }
+}
+
+/// One trunk's media rules.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trunk {
+    /// Place of its network.
+    pub network: usize,
+    /// `media_source`.
+    pub source: MediaSource,
+    /// `media_prefixes`: where a latched source may be, besides the SIP peer's address.
+    pub prefixes: Vec<(IpAddr, u8)>,
+    /// Where its SIP peers are (its sources, its target's address); used for latching where the
+    /// call's own peer is not known.
+    pub peers: Vec<(IpAddr, u8)>,
+    /// `codecs`.
+    pub codecs: CodecList,
+}
+
+/// Who may send (sip-bridging 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum MediaSource {
+    /// `"address+port"`: the described address and port alone.
+    #[default]
+    AddressAndPort,
+    /// `"address"`: any port of the described address.
+    Address,
+    /// `"latch"`: the first source after the description, within bounds.
+    Latch,
+}

@@ -1,0 +1,259 @@
+//! Each metric moves when what it counts happens, and the text is what a scraper reads.
+
+use super::*;
+use crate::domain::{CallId, Credit, EndedBy};
+use crate::observe::worker::WorkerFigures;
+use crate::observe::{Buckets, Sink};
+
+fn record() -> CallRecord {
+    let figures = MediaFigures {
+        packets: 950,
+        bytes: 150_000,
+        lost: 50,
+        reordered: 0,
+        jitter_micros: 4_000,
+    };
+    CallRecord {
+        call_id: CallId(uuid::Uuid::nil()),
+        caller_leg_call_id: "a".into(),
+        callee_leg_call_id: "b".into(),
+        reference_id: None,
+        customer_id: None,
+        lease_kind: Some(LeaseKind::Group),
+        caller: None,
+        callee: None,
+        leased_number: "60388880001".into(),
+        shown_number: "60388880002".into(),
+        trunk_in: "in".into(),
+        trunk_out: "out".into(),
+        received_at: UnixMillis(10_000),
+        ringing_at: Some(UnixMillis(10_200)),
+        answered_at: Some(UnixMillis(14_000)),
+        ended_at: UnixMillis(104_000),
+        duration_millis: 90_000,
+        blocks: 2,
+        block_seconds: 60,
+        rate: Credit(100),
+        charge: Credit(200),
+        ended_by: EndedBy::Caller,
+        reason: "completed".into(),
+        sip_code: 200,
+        q850_cause: 16,
+        to_callee: figures,
+        to_caller: figures,
+        guard_hits: 0,
+    }
+}
+
+/// Value of the sample that begins with `start`.
+fn value(text: &str, start: &str) -> f64 {
+    let line = text.lines().find_map(|line| line.strip_prefix(start));
+    let line = line.unwrap_or_else(|| panic!("no {start} in:\n{text}"));
+    line.trim().parse().unwrap()
+}
+
+fn assert_value(metrics: &Metrics, start: &str, expected: f64) {
+    let found = value(&metrics.render().unwrap(), start);
+    assert!(
+        (found - expected).abs() < 1e-9,
+        "{start}: {found}, expected {expected}"
+    );
+}
+
+#[test]
+fn an_answered_call_moves_all_of_its_metrics() {
+    let metrics = Metrics::new().unwrap();
+    metrics.call_ended(&record());
+    let calls = "leasebridge_calls_total{kind=\"group\",outcome=\"completed\",trunk_in=\"in\",\
+                 trunk_out=\"out\"}";
+    assert_value(&metrics, calls, 1.0);
+    for (start, expected) in [
+        (
+            "leasebridge_call_ringing_seconds_sum{trunk_out=\"out\"}",
+            0.2,
+        ),
+        (
+            "leasebridge_call_answer_seconds_sum{trunk_out=\"out\"}",
+            4.0,
+        ),
+        (
+            "leasebridge_call_duration_seconds_sum{trunk_out=\"out\"}",
+            90.0,
+        ),
+        (
+            "leasebridge_call_duration_seconds_count{trunk_out=\"out\"}",
+            1.0,
+        ),
+        ("leasebridge_charged_blocks_total{kind=\"group\"}", 2.0),
+        ("leasebridge_charged_credits_total{kind=\"group\"}", 200.0),
+        (
+            "leasebridge_media_loss_ratio_sum{direction=\"to_callee\"}",
+            0.05,
+        ),
+        (
+            "leasebridge_media_jitter_seconds_sum{direction=\"to_caller\"}",
+            0.004,
+        ),
+        ("leasebridge_media_mos_count{direction=\"to_caller\"}", 1.0),
+    ] {
+        assert_value(&metrics, start, expected);
+    }
+    let mos = value(
+        &metrics.render().unwrap(),
+        "leasebridge_media_mos_sum{direction=\"to_caller\"}",
+    );
+    assert!((3.0..4.3).contains(&mos), "{mos}");
+}
+
+#[test]
+fn a_refused_call_counts_as_a_call_alone() {
+    let metrics = Metrics::new().unwrap();
+    let mut record = record();
+    record.lease_kind = None;
+    record.trunk_out = "".into();
+    record.reason = "no_lease".into();
+    record.ringing_at = None;
+    record.answered_at = None;
+    record.blocks = 0;
+    metrics.call_ended(&record);
+    let text = metrics.render().unwrap();
+    let calls = "leasebridge_calls_total{kind=\"none\",outcome=\"no_lease\",trunk_in=\"in\",\
+                 trunk_out=\"\"}";
+    assert_value(&metrics, calls, 1.0);
+    assert!(
+        !text.contains("leasebridge_call_duration_seconds_count"),
+        "{text}"
+    );
+    assert!(
+        !text.contains("leasebridge_charged_blocks_total{"),
+        "{text}"
+    );
+}
+
+#[test]
+fn no_label_shows_a_number() {
+    let metrics = Metrics::new().unwrap();
+    metrics.call_ended(&record());
+    assert!(!metrics.render().unwrap().contains("6038888"));
+}
+
+#[test]
+fn guard_and_sip_events_are_counted() {
+    let metrics = Metrics::new().unwrap();
+    metrics.sip_guard_hit();
+    metrics.rtcp_guard_hits(3);
+    metrics.rtcp_guard_hits(0);
+    metrics.sip_event("dropped", "unknown_source");
+    assert_value(&metrics, "leasebridge_guard_hits_total{part=\"sip\"}", 1.0);
+    assert_value(&metrics, "leasebridge_guard_hits_total{part=\"rtcp\"}", 3.0);
+    let event = "leasebridge_sip_events_total{detail=\"unknown_source\",event=\"dropped\"}";
+    assert_value(&metrics, event, 1.0);
+}
+
+#[test]
+fn workers_are_summed() {
+    let metrics = Metrics::new().unwrap();
+    for _ in 0..2 {
+        let figures = Arc::new(WorkerFigures::default());
+        figures.received(b"INVITE sip:a SIP/2.0\r\n");
+        figures.sent(b"SIP/2.0 100 Trying\r\n");
+        figures.set_repeats(2, 3);
+        figures.set_alive(4, 5, 6);
+        figures.set_queue(7);
+        figures.shed();
+        assert_eq!(figures.calls(), 4);
+        metrics.add_source(figures);
+    }
+    for (start, expected) in [
+        (
+            "leasebridge_sip_messages_total{direction=\"received\",message=\"INVITE\"}",
+            2.0,
+        ),
+        (
+            "leasebridge_sip_messages_total{direction=\"sent\",message=\"1xx\"}",
+            2.0,
+        ),
+        (
+            "leasebridge_sip_retransmissions_total{direction=\"sent\"}",
+            4.0,
+        ),
+        (
+            "leasebridge_sip_retransmissions_total{direction=\"received\"}",
+            6.0,
+        ),
+        ("leasebridge_calls_up", 8.0),
+        ("leasebridge_sip_transactions", 10.0),
+        ("leasebridge_sip_dialogs", 12.0),
+        ("leasebridge_queue_depth{queue=\"worker\"}", 14.0),
+        ("leasebridge_refused_total{bound=\"worker_overload\"}", 2.0),
+    ] {
+        assert_value(&metrics, start, expected);
+    }
+}
+
+#[test]
+fn pulled_histograms_are_cumulative() {
+    let metrics = Metrics::new().unwrap();
+    for _ in 0..2 {
+        metrics.add_source(Arc::new(|sink: &mut Sink| {
+            let buckets = Buckets {
+                counts: vec![(0.001, 3), (0.01, 2)],
+                above: 1,
+                sum: 0.5,
+            };
+            sink.add_buckets(&catalogue::COMMIT_SECONDS, &[], &buckets);
+        }));
+    }
+    for (start, expected) in [
+        ("leasebridge_store_commit_seconds_bucket{le=\"0.001\"}", 6.0),
+        ("leasebridge_store_commit_seconds_bucket{le=\"0.01\"}", 10.0),
+        ("leasebridge_store_commit_seconds_bucket{le=\"+Inf\"}", 12.0),
+        ("leasebridge_store_commit_seconds_count", 12.0),
+        ("leasebridge_store_commit_seconds_sum", 1.0),
+    ] {
+        assert_value(&metrics, start, expected);
+    }
+}
+
+#[test]
+fn the_process_shows_its_own_figures() {
+    let metrics = Metrics::new().unwrap();
+    let text = metrics.render().unwrap();
+    for name in [
+        "leasebridge_open_descriptors",
+        "leasebridge_max_descriptors",
+        "leasebridge_resident_memory_bytes",
+        "leasebridge_threads",
+    ] {
+        assert!(value(&text, name) >= 1.0, "{name}");
+    }
+    assert!(value(&text, "leasebridge_cpu_seconds_total") >= 0.0);
+    assert_value(&metrics, "leasebridge_build_info{version=\"0.1.0\"}", 1.0);
+}
+
+/// Whatever a source puts in comes out under the row's own kind.
+#[test]
+fn every_row_renders_under_its_kind() {
+    for row in catalogue::ALL {
+        let mut sink = Sink::default();
+        let labels: Vec<&str> = row.labels.iter().map(|_| "x").collect();
+        match row.kind {
+            Kind::Histogram(_) => sink.add_buckets(row, &labels, &Buckets::default()),
+            _ => sink.add(row, &labels, 1),
+        }
+        let mut text = Vec::new();
+        TextEncoder::new()
+            .encode(&sink.families(), &mut text)
+            .unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let kind = match row.kind {
+            Kind::Counter => "counter",
+            Kind::Gauge => "gauge",
+            Kind::Histogram(_) => "histogram",
+        };
+        assert!(
+            text.contains(&format!("# TYPE {} {kind}\n", row.name)),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,20 @@
+//! RTP and RTCP packets.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
+)]
+
+pub mod extension;
+pub mod packet;
+pub mod rtcp;
+pub mod statistics;
+
+pub use packet::Header;
+pub use statistics::Stream;

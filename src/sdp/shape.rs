@@ -1,0 +1,188 @@
+//! The media lines of an exchange: an answer repeats the offer's lines, place by place, whatever
+//! is refused of them (RFC 3264 §6).
+
+use super::parse::{Address, Description, Media};
+use smallvec::SmallVec;
+use std::net::SocketAddr;
+
+/// RTP profiles that are relayed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// `RTP/AVP` (RFC 3551).
+    Avp,
+    /// `RTP/AVPF` (RFC 4585); its feedback packets do not pass.
+    Avpf,
+}
+
+impl Protocol {
+    /// As it is written.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Avp => "RTP/AVP",
+            Self::Avpf => "RTP/AVPF",
+        }
+    }
+
+    fn read(name: &str) -> Option<Self> {
+        [Self::Avp, Self::Avpf]
+            .into_iter()
+            .find(|protocol| protocol.name() == name)
+    }
+}
+
+/// Media types that may be named (RFC 8866 §8.2.1); others are called `application`.
+const KINDS: [&str; 6] = ["application", "audio", "video", "text", "message", "image"];
+/// Protocols that may be named; others are called by the first.
+const PROTOCOLS: [&str; 9] = [
+    "RTP/AVP",
+    "RTP/AVPF",
+    "RTP/SAVP",
+    "RTP/SAVPF",
+    "UDP/TLS/RTP/SAVP",
+    "UDP/TLS/RTP/SAVPF",
+    "TCP/MSRP",
+    "UDP/DTLS/SCTP",
+    "udptl",
+];
+
+/// One media line that is not relayed: it is named from lists of ours and stands with port 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// Media type.
+    pub kind: &'static str,
+    /// Protocol.
+    pub protocol: &'static str,
+    /// First payload type where it has one.
+    pub payload_type: Option<u8>,
+}
+
+impl Refused {
+    fn of(media: &Media<'_>) -> Self {
+        let named = |names: &[&'static str], text: &str| {
+            names
+                .iter()
+                .find(|name| name.eq_ignore_ascii_case(text))
+                .or(names.first())
+                .copied()
+                .unwrap_or("application")
+        };
+        Self {
+            kind: named(&KINDS, media.kind),
+            protocol: named(&PROTOCOLS, media.protocol),
+            payload_type: media.payload_types().next(),
+        }
+    }
+
+    /// The format to name: a payload type for RTP, else whatever is usual.
+    #[must_use]
+    pub fn format(&self) -> (&'static str, Option<u8>) {
+        match self.protocol {
+            "TCP/MSRP" => ("*", None),
+            "UDP/DTLS/SCTP" => ("webrtc-datachannel", None),
+            "udptl" => ("t38", None),
+            _ => ("", Some(self.payload_type.unwrap_or(0))),
+        }
+    }
+}
+
+/// One media line's part in an exchange.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Line {
+    /// The audio that is relayed.
+    Audio(Protocol),
+    /// Refused.
+    Refused(Refused),
+}
+
+/// The lines of an offer.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Shape(SmallVec<[Line; 1]>);
+
+impl Shape {
+    /// Of an offer: the first audio line over plain RTP is relayed, one with a port before one
+    /// without. `None` where there is no such line (nothing but SRTP or T.38, say): not acceptable.
+    #[must_use]
+    pub fn of_offer(offer: &Description<'_>) -> Option<Self> {
+        let relayed = |media: &Media<'_>| protocol_of_audio(media).is_some();
+        let audio = offer
+            .media
+            .iter()
+            .position(|media| relayed(media) && media.port != 0)
+            .or_else(|| offer.media.iter().position(relayed))?;
+        let line = |(place, media): (usize, &Media<'_>)| match protocol_of_audio(media) {
+            Some(protocol) if place == audio => Line::Audio(protocol),
+            _ => Line::Refused(Refused::of(media)),
+        };
+        Some(Self(offer.media.iter().enumerate().map(line).collect()))
+    }
+
+    /// Its lines in order.
+    pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
+        self.0.iter().copied()
+    }
+
+    /// Place of the audio line.
+    #[must_use]
+    pub fn audio(&self) -> usize {
+        self.0
+            .iter()
+            .position(|line| matches!(line, Line::Audio(_)))
+            .unwrap_or(0)
+    }
+
+    /// The audio line of a description of this shape, where it is plain RTP.
+    #[must_use]
+    pub fn audio_of<'d, 'a>(&self, description: &'d Description<'a>) -> Option<&'d Media<'a>> {
+        description
+            .media
+            .get(self.audio())
+            .filter(|media| protocol_of_audio(media).is_some())
+    }
+}
+
+fn protocol_of_audio(media: &Media<'_>) -> Option<Protocol> {
+    if media.kind.eq_ignore_ascii_case("audio") && media.port_count == 1 {
+        Protocol::read(media.protocol)
+    } else {
+        None
+    }
+}
+
+/// Where a described side takes its RTP and RTCP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At these addresses (RTP, RTCP).
+    At(SocketAddr, SocketAddr),
+    /// Nowhere for now: `c=0.0.0.0` or `::`.
+    Unspecified,
+    /// The stream is refused or ended: port 0.
+    Off,
+}
+
+/// Where `media` of `description` is to be sent; `None` where that is nothing that can be sent to
+/// (a host name, a multicast group, no connection line). `mux`: RTCP goes where RTP goes.
+#[must_use]
+pub fn place(description: &Description<'_>, media: &Media<'_>, mux: bool) -> Option<Place> {
+    if media.port == 0 {
+        return Some(Place::Off);
+    }
+    let Address::Ip(ip) = media.connection.or(description.connection)? else {
+        return None;
+    };
+    if ip.is_unspecified() {
+        return Some(Place::Unspecified);
+    }
+    let rtp = SocketAddr::new(ip, media.port);
+    let rtcp = match media.rtcp {
+        _ if mux => rtp,
+        Some((port, None)) => SocketAddr::new(ip, port),
+        Some((port, Some(Address::Ip(ip)))) => SocketAddr::new(ip, port),
+        Some((_, Some(Address::Unusable))) => return None,
+        None => SocketAddr::new(ip, media.port.checked_add(1).unwrap_or(media.port)),
+    };
+    Some(Place::At(rtp, rtcp))
+}
+
+#[cfg(test)]
+mod tests;

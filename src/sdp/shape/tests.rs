@@ -1,0 +1,91 @@
+use super::*;
+use crate::sdp::parse;
+
+fn shape(media: &str) -> Option<Shape> {
+    let body = format!("v=0\r\nc=IN IP4 192.0.2.1\r\n{media}");
+    Shape::of_offer(&parse(body.as_bytes()).unwrap())
+}
+
+#[test]
+fn only_plain_rtp_audio_is_acceptable() {
+    assert!(shape("m=audio 4000 RTP/AVP 0\r\n").is_some());
+    assert!(shape("m=audio 4000 RTP/AVPF 0\r\n").is_some());
+    for media in [
+        "",
+        "m=audio 4000 RTP/SAVP 0\r\n",
+        "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n",
+        "m=image 4000 udptl t38\r\n",
+        "m=video 4000 RTP/AVP 31\r\n",
+        "m=audio 4000/2 RTP/AVP 0\r\n",
+    ] {
+        assert_eq!(shape(media), None, "{media}");
+    }
+}
+
+#[test]
+fn the_first_audio_that_can_be_relayed_is() {
+    let shape = shape(
+        "m=video 5000 RTP/AVP 31\r\nm=audio 4000 RTP/SAVP 0\r\nm=audio 0 RTP/AVP 0\r\nm=audio 4002 RTP/AVP 0\r\n",
+    )
+    .unwrap();
+    assert_eq!(shape.audio(), 3);
+    assert_eq!(shape.lines().count(), 4);
+}
+
+#[test]
+fn refused_lines_are_named_by_us() {
+    let shape =
+        shape("m=audio 4000 RTP/AVP 0\r\nm=60123456789 1 60123456789 60123456789\r\n").unwrap();
+    let Some(Line::Refused(refused)) = shape.lines().nth(1) else {
+        panic!("not refused");
+    };
+    assert_eq!((refused.kind, refused.protocol), ("application", "RTP/AVP"));
+    assert_eq!(refused.format(), ("", Some(0)));
+}
+
+fn place_of(body: &str) -> Option<Place> {
+    let body = format!("v=0\r\n{body}");
+    let description = parse(body.as_bytes()).unwrap();
+    place(
+        &description,
+        &description.media[0],
+        description.media[0].rtcp_mux,
+    )
+}
+
+#[test]
+fn places_follow_the_lines() {
+    let at = |rtp: &str, rtcp: &str| Some(Place::At(rtp.parse().unwrap(), rtcp.parse().unwrap()));
+    let audio = "c=IN IP4 192.0.2.1\r\nm=audio 4000 RTP/AVP 0\r\n";
+    assert_eq!(place_of(audio), at("192.0.2.1:4000", "192.0.2.1:4001"));
+    assert_eq!(
+        place_of(&format!("{audio}c=IN IP6 2001:db8::1\r\n")),
+        at("[2001:db8::1]:4000", "[2001:db8::1]:4001")
+    );
+    assert_eq!(
+        place_of(&format!("{audio}a=rtcp:9\r\n")),
+        at("192.0.2.1:4000", "192.0.2.1:9")
+    );
+    assert_eq!(
+        place_of(&format!("{audio}a=rtcp:9 IN IP4 192.0.2.7\r\n")),
+        at("192.0.2.1:4000", "192.0.2.7:9")
+    );
+    assert_eq!(
+        place_of(&format!("{audio}a=rtcp:9\r\na=rtcp-mux\r\n")),
+        at("192.0.2.1:4000", "192.0.2.1:4000")
+    );
+    assert_eq!(place_of(&format!("{audio}a=rtcp:9 IN IP4 host\r\n")), None);
+    assert_eq!(
+        place_of("c=IN IP4 0.0.0.0\r\nm=audio 4000 RTP/AVP 0\r\n"),
+        Some(Place::Unspecified)
+    );
+    assert_eq!(
+        place_of("c=IN IP4 1.2.3.4\r\nm=audio 0 RTP/AVP 0\r\n"),
+        Some(Place::Off)
+    );
+    assert_eq!(
+        place_of("c=IN IP4 host.example\r\nm=audio 1 RTP/AVP 0\r\n"),
+        None
+    );
+    assert_eq!(place_of("m=audio 1 RTP/AVP 0\r\n"), None);
+}

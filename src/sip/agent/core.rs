@@ -1,0 +1,374 @@
+//! What all calls of an agent share: transactions, look-up tables, timers, the queue of outputs.
+
+use super::peers::Peers;
+use super::settings::Settings;
+use super::sources::Sources;
+use super::{Entropy, LegEvent, Output};
+use crate::call::event::Cause;
+use crate::domain::{CallKey, Side, TrunkId};
+use crate::sip::dialog::{Tag, branch};
+use crate::sip::guard::{Echo, Guard, Verdict};
+use crate::sip::message::{Method, Path};
+use crate::sip::transaction::{self, TransactionId, Transactions};
+use bytes::Bytes;
+use hashbrown::HashMap;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::{BinaryHeap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+/// 64×T1 in units of T1 (RFC 3261 §17.1.1.2).
+const GIVE_UP: u32 = 64;
+
+/// T2 in units of T1: 4 s where T1 is 500 ms.
+const LONGEST_REPEAT: u32 = 8;
+
+/// Whose transaction it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owner {
+    /// Client: the INVITE of a dial attempt.
+    Dial(CallKey),
+    /// Client: a re-INVITE.
+    Reinvite(CallKey, Side),
+    /// Client: the BYE that ends a leg.
+    Bye(CallKey, Side),
+    /// Client: another request in a leg's dialog (INFO).
+    Inside(CallKey, Side),
+    /// Client: BYE to a fork that lost.
+    Loser(CallKey),
+    /// Client: CANCEL, whose response says nothing.
+    Cancel,
+    /// Client: BYE to a 2xx of a call long gone.
+    Stray,
+    /// Client: OPTIONS to a trunk.
+    Probe(TrunkId),
+    /// Server: the INVITE that made the call.
+    Invited(CallKey),
+}
+
+/// What a timer is for. It is checked with its owner when it fires, so a timer need not be taken
+/// back: the owner knows better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Timer {
+    /// Repeat our 2xx, or give up waiting for its ACK (RFC 3261 §13.3.1.4).
+    Accept(CallKey, Side),
+    /// Try the re-INVITE again after a 491 (§14.1).
+    Reinvite(CallKey, Side),
+    /// Give up waiting for the end of a cancelled INVITE (§9.1).
+    Cancel(CallKey),
+    /// Repeat the last provisional response (§13.3.1.1).
+    Progress(CallKey),
+    /// OPTIONS to a trunk.
+    Probe(TrunkId),
+}
+
+/// What all calls share.
+pub(super) struct Core {
+    pub(super) settings: Settings,
+    /// Our own hosts and addresses.
+    pub(super) own: Own,
+    pub(super) sources: Sources,
+    pub(super) entropy: Box<dyn Entropy>,
+    pub(super) transactions: Transactions,
+    pub(super) owners: HashMap<TransactionId, Owner>,
+    /// Legs by our tag.
+    pub(super) dialogs: HashMap<Tag, (CallKey, Side)>,
+    pub(super) outputs: VecDeque<Output>,
+    /// Where the response in work came from.
+    pub(super) responder: Option<IpAddr>,
+    timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+}
+
+impl Core {
+    pub(super) fn new(settings: Settings, entropy: Box<dyn Entropy>) -> Self {
+        let mut sources = Sources::default();
+        sources.configure(&settings);
+        Self {
+            transactions: transactions(&settings),
+            own: Own::of(&settings),
+            settings,
+            sources,
+            entropy,
+            owners: HashMap::new(),
+            dialogs: HashMap::new(),
+            outputs: VecDeque::new(),
+            responder: None,
+            timers: BinaryHeap::new(),
+        }
+    }
+
+    /// Says something to the outside.
+    pub(super) fn emit(&mut self, output: Output) {
+        self.outputs.push_back(output);
+    }
+
+    /// Counts something.
+    pub(super) fn count(&mut self, name: &'static str, label: &'static str) {
+        self.emit(Output::Count(name, label));
+    }
+
+    /// Sets a timer.
+    pub(super) fn arm(&mut self, at: Instant, timer: Timer) {
+        self.timers.push(Reverse((at, timer)));
+    }
+
+    /// When the next timer fires.
+    pub(super) fn next_timer(&self) -> Option<Instant> {
+        self.timers.peek().map(|Reverse((at, _))| *at)
+    }
+
+    /// A timer whose time has come.
+    pub(super) fn due(&mut self, now: Instant) -> Option<Timer> {
+        if self.next_timer()? > now {
+            return None;
+        }
+        self.timers.pop().map(|Reverse((_, timer))| timer)
+    }
+
+    /// Timers set and not yet fired.
+    #[cfg(test)]
+    pub(super) fn timers(&self) -> usize {
+        self.timers.len()
+    }
+
+    /// T1.
+    pub(super) fn t1(&self) -> Duration {
+        self.settings.t1
+    }
+
+    /// T2.
+    pub(super) fn t2(&self) -> Duration {
+        self.settings.t1.saturating_mul(LONGEST_REPEAT)
+    }
+
+    /// 64×T1.
+    pub(super) fn patience(&self) -> Duration {
+        self.settings.t1.saturating_mul(GIVE_UP)
+    }
+
+    /// A random figure below `bound` (which is small beside 2^64).
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.entropy.next().checked_rem(bound).unwrap_or(0)
+    }
+
+    /// Host and port that Via and Contact name for one of our sockets.
+    pub(super) fn advertised(&self, local: SocketAddr) -> std::borrow::Cow<'_, str> {
+        self.settings
+            .advertised
+            .iter()
+            .find(|(address, _)| *address == local)
+            .map_or_else(|| local.to_string().into(), |(_, host)| (&**host).into())
+    }
+
+    /// The same host without its port: domain of From and P-Asserted-Identity.
+    pub(super) fn domain(&self, local: SocketAddr) -> String {
+        let host = self.advertised(local);
+        without_port(&host).to_owned()
+    }
+
+    /// Takes new settings. T1 stays what it was.
+    pub(super) fn configure(&mut self, settings: Settings) {
+        self.sources.configure(&settings);
+        self.own = Own::of(&settings);
+        self.settings = settings;
+    }
+}
+
+/// Hosts and addresses that are ours: messages may name them to anybody.
+#[derive(Debug, Default)]
+pub(super) struct Own {
+    addresses: SmallVec<[IpAddr; 4]>,
+    names: SmallVec<[Box<str>; 2]>,
+}
+
+impl Own {
+    fn of(settings: &Settings) -> Self {
+        let mut own = Self::default();
+        own.addresses.extend(settings.own.iter().copied());
+        for (local, host) in &settings.advertised {
+            own.addresses.push(local.ip());
+            let host = without_port(host).trim_matches(['[', ']']);
+            match host.parse() {
+                Ok(address) => own.addresses.push(address),
+                Err(_) => own.names.push(host.to_ascii_lowercase().into()),
+            }
+        }
+        own.addresses.sort_unstable();
+        own.addresses.dedup();
+        own
+    }
+
+    /// Whether an address is ours.
+    pub(super) fn has_ip(&self, address: IpAddr) -> bool {
+        self.addresses.contains(&address)
+    }
+
+    /// Whether a host, literal or name, is ours.
+    pub(super) fn has_host(&self, host: &str) -> bool {
+        let host = host.trim_matches(['[', ']']);
+        match host.parse() {
+            Ok(address) => self.has_ip(address),
+            Err(_) => self
+                .names
+                .iter()
+                .any(|name| name.eq_ignore_ascii_case(host)),
+        }
+    }
+}
+
+/// `host` of `host:port`; an IPv6 literal keeps its brackets.
+fn without_port(host: &str) -> &str {
+    let end = match host.rfind(']') {
+        Some(bracket) => bracket.saturating_add(1),
+        None => host.find(':').unwrap_or(host.len()),
+    };
+    host.get(..end).unwrap_or(host)
+}
+
+/// The transaction table for these settings.
+fn transactions(settings: &Settings) -> Transactions {
+    Transactions::new(transaction::Settings {
+        t1: settings.t1,
+        ..transaction::Settings::default()
+    })
+}
+
+/// One call's way to the wire: everything that it sends passes its guard here.
+pub(super) struct Wire<'a> {
+    /// What all calls share.
+    pub(super) core: &'a mut Core,
+    /// The call.
+    pub(super) key: CallKey,
+    /// Its protected values.
+    pub(super) guard: &'a mut Guard,
+    /// Sides whose message was withheld: their leg cannot go on.
+    pub(super) withheld: [bool; 2],
+    /// Who its ends are.
+    pub(super) peers: &'a mut Peers,
+    /// Our INFOs that are unanswered, by side.
+    pub(super) infos: &'a mut [u8; 2],
+    /// What ended it, as far as is known.
+    pub(super) last: &'a mut Cause,
+    /// The time.
+    pub(super) now: Instant,
+}
+
+impl Wire<'_> {
+    /// Reports something of a leg.
+    pub(super) fn event(&mut self, side: Side, event: LegEvent) {
+        if let Some(cause) = super::legs::end_of(&event) {
+            *self.last = cause;
+        }
+        self.core.emit(Output::Event(self.key, side, event));
+    }
+
+    /// An end of the call is there: its requests inside a dialog are taken from there.
+    pub(super) fn add_peer(&mut self, side: Side, address: IpAddr) {
+        if !self.peers.add(side, address, &mut self.core.sources) {
+            self.core.count("sip_bounds", "peers");
+        }
+    }
+
+    /// Our INFOs that are unanswered on one side.
+    pub(super) fn infos(&mut self, side: Side) -> &mut u8 {
+        let [caller, callee] = &mut *self.infos;
+        match side {
+            Side::Caller => caller,
+            Side::Callee => callee,
+        }
+    }
+
+    /// Starts a client transaction; `None` if the guard keeps the request.
+    pub(super) fn request(
+        &mut self,
+        (side, owner): (Side, Owner),
+        (method, branch): (Method, Box<str>),
+        (bytes, path): (Bytes, Path),
+        echoed: &[&str],
+    ) -> Option<TransactionId> {
+        let bytes = self.checked(side, bytes, Echo::Request(echoed))?;
+        let id = self.core.transactions.next_id();
+        self.core.owners.insert(id, owner);
+        let input = transaction::Input::Request {
+            id,
+            method,
+            branch,
+            bytes,
+            path,
+        };
+        self.core.transactions.handle(input, self.now);
+        Some(id)
+    }
+
+    /// Responds in a server transaction. Gives back what was sent.
+    pub(super) fn respond(
+        &mut self,
+        side: Side,
+        id: TransactionId,
+        status: u16,
+        bytes: Bytes,
+    ) -> Option<Bytes> {
+        let bytes = self.checked(side, bytes, Echo::Response)?;
+        let input = transaction::Input::Respond {
+            id,
+            status,
+            bytes: bytes.clone(),
+        };
+        self.core.transactions.handle(input, self.now);
+        Some(bytes)
+    }
+
+    /// Sends an ACK to a 2xx. Gives back what was sent.
+    pub(super) fn acknowledge(
+        &mut self,
+        side: Side,
+        (bytes, path): (Bytes, Path),
+        echoed: &[&str],
+    ) -> Option<Bytes> {
+        let bytes = self.checked(side, bytes, Echo::Request(echoed))?;
+        self.repeat(bytes.clone(), path);
+        Some(bytes)
+    }
+
+    /// Sends once more what the guard has seen.
+    pub(super) fn repeat(&mut self, bytes: Bytes, path: Path) {
+        let input = transaction::Input::Send { bytes, path };
+        self.core.transactions.handle(input, self.now);
+    }
+
+    /// Wants nothing more of a client INVITE transaction.
+    pub(super) fn detach(&mut self, id: TransactionId) {
+        self.core.owners.remove(&id);
+        let input = transaction::Input::Detach { id };
+        self.core.transactions.handle(input, self.now);
+    }
+
+    /// A branch for a new request.
+    pub(super) fn branch(&mut self) -> Box<str> {
+        branch(&mut *self.core.entropy)
+    }
+
+    /// What the guard lets pass of a message.
+    fn checked(&mut self, side: Side, bytes: Bytes, echo: Echo<'_>) -> Option<Bytes> {
+        match self.guard.check(&bytes, side, echo) {
+            Verdict::Clean => Some(bytes),
+            Verdict::Cleaned { bytes, fields } => {
+                for field in fields {
+                    let text = format!("{field}: removed");
+                    self.core.emit(Output::GuardHit(self.key, text.into()));
+                }
+                Some(bytes)
+            }
+            Verdict::Withheld(field) => {
+                let text = format!("{field}: message withheld");
+                self.core.emit(Output::GuardHit(self.key, text.into()));
+                match side {
+                    Side::Caller => self.withheld[0] = true,
+                    Side::Callee => self.withheld[1] = true,
+                }
+                None
+            }
+        }
+    }
+}

@@ -1,0 +1,474 @@
+//! The user agent core: speaks SIP for both legs of every call, in the words of
+//! [`crate::call::event`].
+//!
+//! ```text
+//!   datagram --> sources --> shedding --> codec --> transaction --> dispatch
+//!                (whose?)   (503 unread)  (400)                       |
+//!        new INVITE: screening --> legs                               |
+//!        in a dialog, response, ACK, CANCEL, timeout: legs <----------'
+//!
+//!   legs = caller_leg (UAS) + callee_leg (UAC), each then a session (one dialog)
+//!          everything they send: compose --> wire (guard) --> transaction --> Transmit
+//! ```
+//!
+//! What the call must know comes out as [`Output::Event`]; what it wants comes in as
+//! [`Input::Command`].
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
+)]
+
+mod body;
+mod callee_leg;
+mod caller_id;
+mod caller_leg;
+mod calls;
+mod compose;
+mod core;
+mod dispatch;
+mod identity;
+mod learning;
+mod legs;
+mod peers;
+mod probe;
+mod reason;
+mod reinvite;
+mod screening;
+mod session;
+mod settings;
+mod shedding;
+mod sources;
+#[cfg(test)]
+mod tests;
+
+use super::codec::{self, Peek};
+use super::message::{Header, Message, Method, Path};
+use super::transaction::{self, TransactionId};
+use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
+use crate::domain::{CallKey, Now, Side, TrunkId};
+use crate::sip::dialog::Tag;
+use bytes::Bytes;
+use compose::Refusal;
+use hashbrown::HashMap;
+use legs::Legs;
+use sources::Source;
+use std::time::Instant;
+
+pub use super::dialog::Entropy;
+pub use settings::{NumberForm, Settings, Target, Trunk};
+
+/// What the agent is told.
+#[derive(Debug)]
+pub enum Input {
+    /// A datagram came.
+    Datagram(Bytes, Path),
+    /// The path failed.
+    PathFailed(Path),
+    /// From a call.
+    Command(CallKey, SipCommand),
+    /// New settings.
+    Settings(Box<Settings>),
+    /// Draining (no new INVITE is taken; OPTIONS answer 503) or no longer.
+    Draining(bool),
+    /// Overloaded: new INVITEs get 503 with Retry-After.
+    Overloaded(bool),
+}
+
+/// What the agent reports and asks for.
+#[derive(Debug)]
+pub enum Output {
+    /// Send these bytes: they have passed the guard.
+    Transmit(Bytes, Path),
+    /// A new call. Its key is fresh.
+    Invite(CallKey, Box<Invite>),
+    /// From a leg.
+    Event(CallKey, Side, LegEvent),
+    /// Call-ID that the callee's leg of this call uses, for the record.
+    CalleeLeg(CallKey, Box<str>),
+    /// A trunk answered OPTIONS (anything but 408 and 503), or did not (408, 503, timeout,
+    /// transport).
+    TrunkProbe(TrunkId, bool),
+    /// The guard found something: header or part, and what was done.
+    GuardHit(CallKey, Box<str>),
+    /// Something to count (name, label).
+    Count(&'static str, &'static str),
+    /// All dialogs of the call are gone, and all transactions that it could still learn from: no
+    /// event of it will come, no command to it does anything. The cause is the last one known.
+    Gone(CallKey, Cause),
+}
+
+/// What is alive in an agent, for metrics and leak tests.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Alive {
+    /// Calls with a leg that is not over.
+    pub calls: usize,
+    /// Tags of ours in dialogs, early ones included.
+    pub dialogs: usize,
+    /// Client transactions.
+    pub client_transactions: usize,
+    /// Server transactions.
+    pub server_transactions: usize,
+}
+
+/// Seconds of Retry-After when we shed load: this, and up to as much again, lest all come back at
+/// once.
+const RETRY_AFTER: u64 = 5;
+
+/// Timers that one call of `handle_timeout` runs; the rest are due at once again, so that messages
+/// get their turn.
+const TIMER_BUDGET: usize = 512;
+
+/// The agent: the sans-IO contract of every core.
+pub struct Agent {
+    core: core::Core,
+    calls: calls::Calls,
+    probes: probe::Probes,
+    /// Calls by the hash of their INVITE's Call-ID.
+    invites: HashMap<u64, CallKey>,
+    /// Keeps outsiders from choosing Call-IDs that meet in `invites`.
+    seed: u64,
+    draining: bool,
+    overloaded: bool,
+    started: bool,
+    /// The leg that the message in work belongs to, and its To, if it is a failure response to an
+    /// INVITE of ours: the transaction layer answers it by an ACK of its own.
+    failing: Option<(CallKey, Side, Box<str>)>,
+}
+
+impl Agent {
+    /// An agent without calls. Trunks are first probed when it is first told the time.
+    #[must_use]
+    pub fn new(settings: Settings, entropy: Box<dyn Entropy>) -> Self {
+        let mut core = core::Core::new(settings, entropy);
+        let seed = core.entropy.next();
+        Self {
+            core,
+            calls: calls::Calls::default(),
+            probes: probe::Probes::default(),
+            invites: HashMap::new(),
+            seed,
+            draining: false,
+            overloaded: false,
+            started: false,
+            failing: None,
+        }
+    }
+
+    /// Takes what happened. [`Agent::poll_output`] then has what comes of it.
+    pub fn handle(&mut self, input: Input, now: Now) {
+        self.start(now.mono);
+        match input {
+            Input::Datagram(bytes, path) => self.on_datagram(bytes, path, now),
+            Input::PathFailed(path) => {
+                let input = transaction::Input::PathFailed(path);
+                self.core.transactions.handle(input, now.mono);
+            }
+            Input::Command(key, command) => self.in_call(key, now.mono, |legs, core, now| {
+                legs.command(command, core, now);
+            }),
+            Input::Settings(settings) => {
+                self.core.configure(*settings);
+                self.probes.configure(&mut self.core, now.mono);
+            }
+            Input::Draining(draining) => self.draining = draining,
+            Input::Overloaded(overloaded) => self.overloaded = overloaded,
+        }
+        self.drain(now);
+    }
+
+    /// What is to be done next.
+    pub fn poll_output(&mut self) -> Option<Output> {
+        self.core.outputs.pop_front()
+    }
+
+    /// When [`Agent::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let own = self.core.next_timer();
+        let theirs = self.core.transactions.poll_timeout();
+        match (own, theirs) {
+            (Some(own), Some(theirs)) => Some(own.min(theirs)),
+            (own, theirs) => own.or(theirs),
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Now) {
+        self.start(now.mono);
+        self.core.transactions.handle_timeout(now.mono);
+        self.drain(now);
+        for _ in 0..TIMER_BUDGET {
+            let Some(timer) = self.core.due(now.mono) else {
+                return;
+            };
+            match timer {
+                core::Timer::Probe(trunk) => self.probes.on_timer(trunk, &mut self.core, now.mono),
+                core::Timer::Accept(key, _)
+                | core::Timer::Reinvite(key, _)
+                | core::Timer::Cancel(key)
+                | core::Timer::Progress(key) => self.in_call(key, now.mono, |legs, core, now| {
+                    legs.on_timer(timer, core, now);
+                }),
+            }
+            self.drain(now);
+        }
+    }
+
+    /// Whether nothing is alive.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.alive() == Alive::default()
+    }
+
+    /// Counters of the transaction table.
+    #[must_use]
+    pub fn counters(&self) -> transaction::Counters {
+        self.core.transactions.counters()
+    }
+
+    /// What is alive.
+    #[must_use]
+    pub fn alive(&self) -> Alive {
+        let (client, server) = self.core.transactions.alive();
+        Alive {
+            calls: self.calls.alive(),
+            dialogs: self.core.dialogs.len(),
+            client_transactions: client,
+            server_transactions: server,
+        }
+    }
+
+    fn start(&mut self, now: Instant) {
+        if !self.started {
+            self.started = true;
+            self.probes.configure(&mut self.core, now);
+        }
+    }
+
+    // ---- datagrams ----
+
+    fn on_datagram(&mut self, datagram: Bytes, path: Path, now: Now) {
+        match codec::first_line_peek(&datagram) {
+            Peek::Request(method) => self.on_raw_request(method, datagram, path, now),
+            Peek::Response => match codec::parse(datagram) {
+                Ok(message) if self.is_heard(&message, path) => {
+                    self.core.responder = Some(path.remote.ip());
+                    self.receive(message, path, now);
+                    self.core.responder = None;
+                }
+                Ok(_) => self.core.count("sip_dropped", "foreign-response"),
+                Err(_) => self.core.count("sip_dropped", "malformed-response"),
+            },
+            Peek::Keepalive => self.core.count("sip_dropped", "keepalive"),
+            Peek::Garbage => match self.core.sources.find(path.remote.ip()) {
+                Source::Unknown => self.core.count("sip_dropped", "unknown-source"),
+                _ => self.core.count("sip_dropped", "garbage"),
+            },
+        }
+    }
+
+    fn on_raw_request(&mut self, method: Method, datagram: Bytes, path: Path, now: Now) {
+        let source = self.core.sources.find(path.remote.ip());
+        if source == Source::Unknown {
+            return self.on_unknown(&datagram, path);
+        }
+        let shedding = self.draining || self.overloaded;
+        if shedding && method == Method::Invite && matches!(source, Source::Inbound(_)) {
+            let call_id = shedding::outside_dialog(&datagram);
+            let known =
+                call_id.is_none_or(|call_id| self.invites.contains_key(&self.hash(call_id)));
+            if !known {
+                return self.shed(&datagram, path);
+            }
+        }
+        match codec::parse(datagram) {
+            Ok(message) if !self.is_welcome(source, &message, path) => {
+                self.core.count("sip_dropped", "unknown-source");
+            }
+            Ok(message) if self.is_party(&message, path) == Some(false) => {
+                self.turn_away(&message, path);
+            }
+            Ok(message) => self.receive(message, path, now),
+            Err(error) => {
+                self.core.count("sip_refused", "malformed");
+                let tag = Tag::draw(&mut *self.core.entropy).to_string();
+                if let Some((bytes, path)) = error.response(&tag, path) {
+                    self.core.emit(Output::Transmit(bytes, path));
+                }
+            }
+        }
+    }
+
+    /// Whether a request may come from there: anything from an inbound trunk; from an outbound
+    /// one OPTIONS, and what names a dialog; from elsewhere only what belongs to a dialog whose
+    /// peer is there (sip-bridging 1).
+    fn is_welcome(&mut self, source: Source, message: &Message, path: Path) -> bool {
+        match source {
+            Source::Inbound(_) => true,
+            Source::Unknown => false,
+            Source::Peer if self.core.sources.is_target(path.remote.ip()) => {
+                // A dialog that is gone is 481 to an outbound trunk: its BYE may be late.
+                matches!(message.method(), Method::Options | Method::Cancel)
+                    || Tag::read(message.to_tag()).is_some()
+            }
+            Source::Peer => self.is_party(message, path) == Some(true),
+        }
+    }
+
+    /// Whether a response may come from there: a trunk's address, or where its request went, or
+    /// the peer of the dialog that it names.
+    fn is_heard(&mut self, message: &Message, path: Path) -> bool {
+        let address = path.remote.ip().to_canonical();
+        if self.core.sources.is_listed(address) {
+            return true;
+        }
+        if let Some(sent) = self.core.transactions.sent_to(message) {
+            return sent.remote.ip().to_canonical() == address;
+        }
+        let tag = Tag::read(message.from_tag());
+        let place = tag.and_then(|tag| self.core.dialogs.get(&tag).copied());
+        place.is_some_and(|place| self.is_peer(place, path))
+    }
+
+    /// Whether who sent a request is a party of the dialog, or of the INVITE to cancel, that it
+    /// names; `None` if it names none that is there.
+    fn is_party(&mut self, message: &Message, path: Path) -> Option<bool> {
+        let tag = Tag::read(message.to_tag());
+        let place = tag.and_then(|tag| self.core.dialogs.get(&tag).copied());
+        if let Some(place) = place {
+            return Some(self.is_peer(place, path));
+        }
+        if message.method() != Method::Cancel {
+            return None;
+        }
+        let (id, back) = self.core.transactions.invite_of(message)?;
+        Some(match self.core.owners.get(&id) {
+            Some(core::Owner::Invited(key)) => self.is_peer((*key, Side::Caller), path),
+            _ => {
+                let sources = &self.core.sources;
+                sources.is_same_end(back.remote.ip(), path.remote.ip())
+            }
+        })
+    }
+
+    /// Refuses who is no party of the dialog: it learns no more than if there were none. No
+    /// transaction is made, which a party's own request with this branch would then meet.
+    fn turn_away(&mut self, message: &Message, path: Path) {
+        if message.method() == Method::Ack {
+            return self.core.count("sip_dropped", "foreign-dialog");
+        }
+        self.core.count("sip_refused", "foreign-dialog");
+        let tag = Tag::draw(&mut *self.core.entropy);
+        let bytes = Refusal::of(481).write(message, path, Some(tag));
+        let path = codec::reply_path(&message.top_via(), path);
+        self.core.emit(Output::Transmit(bytes, path));
+    }
+
+    /// Whether that end of a call is where this path leads.
+    fn is_peer(&mut self, (key, side): (CallKey, Side), path: Path) -> bool {
+        let settings = &self.core.settings;
+        let legs = self.calls.get(key);
+        legs.is_some_and(|legs| legs.is_peer(side, path.remote.ip(), settings))
+    }
+
+    /// Nobody's request: dropped or 403, unread (sip-bridging 1).
+    fn on_unknown(&mut self, datagram: &[u8], path: Path) {
+        if !self.core.settings.refuse_unknown {
+            return self.core.count("sip_dropped", "unknown-source");
+        }
+        self.core.count("sip_refused", "unknown-source");
+        let tag = Tag::draw(&mut *self.core.entropy).to_string();
+        let refusal = codec::refuse(datagram, 403, codec::phrase(403), &[], &tag, path);
+        if let Some((bytes, path)) = refusal {
+            self.core.emit(Output::Transmit(bytes, path));
+        }
+    }
+
+    /// 503 with Retry-After, unread (sip-bridging 2).
+    fn shed(&mut self, datagram: &[u8], path: Path) {
+        let label = if self.draining {
+            "draining"
+        } else {
+            "overloaded"
+        };
+        self.core.count("sip_refused", label);
+        let seconds = RETRY_AFTER
+            .saturating_add(self.core.below(RETRY_AFTER))
+            .to_string();
+        let tag = Tag::draw(&mut *self.core.entropy).to_string();
+        let extra = [
+            (Header::RetryAfter, seconds.as_str()),
+            (Header::Reason, "Q.850;cause=42"),
+        ];
+        let refusal = codec::refuse(datagram, 503, codec::phrase(503), &extra, &tag, path);
+        if let Some((bytes, path)) = refusal {
+            self.core.emit(Output::Transmit(bytes, path));
+        }
+    }
+
+    /// Hands a message to the transactions.
+    fn receive(&mut self, message: Message, path: Path, now: Now) {
+        let failure = message.status().is_some_and(|status| status >= 300);
+        if failure && message.method() == Method::Invite {
+            let tag = Tag::read(message.from_tag());
+            let place = tag.and_then(|tag| self.core.dialogs.get(&tag).copied());
+            let to = message.get(Header::To).unwrap_or_default();
+            self.failing = place.map(|(key, side)| (key, side, to.into()));
+        }
+        let input = transaction::Input::Receive(message, path);
+        self.core.transactions.handle(input, now.mono);
+        self.drain(now);
+        self.failing = None;
+    }
+
+    // ---- small things ----
+
+    fn hash(&self, call_id: &[u8]) -> u64 {
+        xxhash_rust::xxh3::xxh3_64_with_seed(call_id, self.seed)
+    }
+
+    /// Does something in a call, and forgets it if that was the last of it.
+    fn in_call(
+        &mut self,
+        key: CallKey,
+        now: Instant,
+        act: impl FnOnce(&mut Legs, &mut core::Core, Instant),
+    ) {
+        let Some(legs) = self.calls.get(key) else {
+            return;
+        };
+        act(legs, &mut self.core, now);
+        if !legs.is_done() {
+            return;
+        }
+        if let Some(legs) = self.calls.remove(key) {
+            if self.invites.get(&legs.hash) == Some(&key) {
+                self.invites.remove(&legs.hash);
+            }
+            legs.unregister(&mut self.core);
+        }
+    }
+
+    /// Refuses a request that belongs to no call.
+    fn refuse(
+        &mut self,
+        (id, message, path): (TransactionId, &Message, Path),
+        refusal: &Refusal,
+        now: Instant,
+    ) {
+        let tag = Tag::draw(&mut *self.core.entropy);
+        let bytes = refusal.write(message, path, Some(tag));
+        self.respond(id, refusal.status, bytes, now);
+    }
+
+    fn respond(&mut self, id: TransactionId, status: u16, bytes: Bytes, now: Instant) {
+        let input = transaction::Input::Respond { id, status, bytes };
+        self.core.transactions.handle(input, now);
+    }
+}

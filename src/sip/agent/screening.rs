@@ -1,0 +1,114 @@
+//! What SIP itself says of a request before anybody asks what it is for: the upper rows of
+//! sip-bridging 2's table, in its order.
+
+use super::body::{self, Unacceptable};
+use super::compose::Refusal;
+use crate::sip::message::{Header, Message, Method, NameAddr, Uri};
+use bytes::Bytes;
+
+/// Max-Forwards of a request that has none (RFC 3261 §16.6, item 3).
+const DEFAULT_MAX_FORWARDS: u8 = 70;
+
+/// Longest list of option tags repeated in Unsupported.
+const LONGEST_UNSUPPORTED: usize = 256;
+
+/// What an INVITE that passed says.
+#[derive(Debug)]
+pub(super) struct Screened {
+    /// Its offer.
+    pub(super) offer: Option<Bytes>,
+    /// Its Max-Forwards, less one.
+    pub(super) max_forwards: u8,
+}
+
+/// Screens an INVITE that would make a call. Whether it is a merged one is the caller's to say:
+/// that comes after all of this.
+pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
+    let contact = message.get(Header::Contact).and_then(NameAddr::parse);
+    if contact.is_none_or(|contact| contact.uri.is_empty() || contact.uri == "*") {
+        return Err(Refusal {
+            phrase: Some("Missing Contact"),
+            ..Refusal::of(400)
+        });
+    }
+    let max_forwards = max_forwards(message)?;
+    if !scheme_is_ours(message.uri()) {
+        return Err(Refusal::of(416));
+    }
+    if let Some(refusal) = unsupported(message) {
+        return Err(refusal);
+    }
+    let offer = body::session(message).map_err(|Unacceptable| Refusal::of(415))?;
+    if max_forwards == 0 {
+        return Err(Refusal::because(483, 25));
+    }
+    Ok(Screened {
+        offer,
+        max_forwards: max_forwards.saturating_sub(1),
+    })
+}
+
+/// A merged request (RFC 3261 §8.2.2.2).
+pub(super) fn merged() -> Refusal {
+    Refusal::because(482, 25)
+}
+
+/// Option tags that must be understood, of which none is ours (RFC 3261 §8.2.2.3). ACK and CANCEL
+/// are never asked.
+pub(super) fn unsupported(message: &Message) -> Option<Refusal> {
+    if matches!(message.method(), Method::Ack | Method::Cancel) {
+        return None;
+    }
+    let mut tags = String::new();
+    for tag in message.all(Header::Require) {
+        let tag = tag.trim();
+        if tag.is_empty() || tags.len().saturating_add(tag.len()) > LONGEST_UNSUPPORTED {
+            continue;
+        }
+        if !tags.is_empty() {
+            tags.push_str(", ");
+        }
+        tags.push_str(tag);
+    }
+    (!tags.is_empty()).then(|| Refusal {
+        unsupported: Some(tags.into()),
+        ..Refusal::of(420)
+    })
+}
+
+/// The refusal of a method that is not ours. REFER is declined: to pass it would tell one side
+/// about the other (sip-bridging 3).
+pub(super) fn not_ours(method: Method) -> Refusal {
+    match method {
+        Method::Refer => Refusal::of(603),
+        _ => Refusal::of(405),
+    }
+}
+
+/// Whether a Request-URI's scheme is `sip`, `sips` or `tel`.
+pub(super) fn scheme_is_ours(uri: &str) -> bool {
+    let scheme = uri.split(':').next().unwrap_or_default();
+    ["sip", "sips", "tel"]
+        .iter()
+        .any(|ours| scheme.eq_ignore_ascii_case(ours))
+}
+
+fn max_forwards(message: &Message) -> Result<u8, Refusal> {
+    let Some(text) = message.get(Header::MaxForwards) else {
+        return Ok(DEFAULT_MAX_FORWARDS);
+    };
+    let text = text.trim();
+    text.parse::<u32>()
+        .map(|hops| u8::try_from(hops).unwrap_or(u8::MAX))
+        .map_err(|_| Refusal {
+            phrase: Some("Bad Max-Forwards"),
+            ..Refusal::of(400)
+        })
+}
+
+/// The number dialled: user part of the Request-URI or the `tel` number, percent-decoded, without
+/// parameters.
+pub(super) fn dialled(message: &Message) -> String {
+    let user = Uri::parse(message.uri()).map_or("", |uri| uri.user);
+    super::identity::user_text(user)
+}

@@ -1,0 +1,425 @@
+//! A confirmed dialog of either leg: what the peer asks for in it, what we ask for, and how the
+//! two meet.
+//!
+//! ```text
+//!                 our BYE                    its final response
+//!   Confirmed ----------------> Closing ------------------------> Closed
+//!       |                          |                                ^
+//!       |  their BYE; dialog lost  |   (their BYE is answered 200)  |
+//!       +--------------------------)--------------------------------+
+//! ```
+//!
+//! INVITEs inside it are in [`super::reinvite`].
+
+use super::compose::{self, Refusal};
+use super::core::{Owner, Timer, Wire};
+use super::reinvite::{Incoming, Outgoing};
+use super::{LegEvent, body, reason};
+use crate::call::event::Cause;
+use crate::domain::Side;
+use crate::sip::dialog::Dialog;
+use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::transaction::TransactionId;
+use bytes::Bytes;
+use std::time::{Duration, Instant};
+
+/// A confirmed dialog.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) side: Side,
+    pub(super) dialog: Dialog,
+    pub(super) phase: Phase,
+    /// Our 2xx that waits for its ACK.
+    pub(super) accept: Option<Box<Accept>>,
+    /// Their re-INVITE that is owed a final response.
+    pub(super) incoming: Option<Box<Incoming>>,
+    /// Our re-INVITE.
+    pub(super) outgoing: Option<Box<Outgoing>>,
+    /// Their 2xx that waits for [`Session::confirm`]: its CSeq.
+    pub(super) owed: Option<u32>,
+    /// Our last ACK to a 2xx and the CSeq it answers, for repeats of that 2xx.
+    ack: Option<(u32, Bytes)>,
+    /// A BYE that waits for the ACK to our 2xx (§15).
+    bye: Option<Cause>,
+}
+
+/// Most INFOs of ours that may be unanswered in one leg.
+const MOST_INFOS: u8 = 16;
+
+/// Where it is in the drawing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Confirmed,
+    Closing,
+    Closed,
+}
+
+/// A 2xx of ours to an INVITE, repeated until its ACK (§13.3.1.4).
+#[derive(Debug)]
+pub(super) struct Accept {
+    bytes: Bytes,
+    path: Path,
+    cseq: u32,
+    /// It answers the INVITE that made the call, no re-INVITE.
+    initial: bool,
+    /// It carries the offer, its ACK the answer.
+    delayed: bool,
+    interval: Duration,
+    next: Instant,
+    deadline: Instant,
+}
+
+impl Accept {
+    /// A 2xx that has just gone out once.
+    pub(super) fn new(
+        wire: &Wire<'_>,
+        (bytes, path): (Bytes, Path),
+        cseq: u32,
+        (initial, delayed): (bool, bool),
+    ) -> Self {
+        let interval = wire.core.t1();
+        Self {
+            bytes,
+            path,
+            cseq,
+            initial,
+            delayed,
+            interval,
+            next: wire.now + interval,
+            deadline: wire.now + wire.core.patience(),
+        }
+    }
+}
+
+impl Session {
+    /// The caller's leg, whose 2xx has just been sent.
+    pub(super) fn accepted(dialog: Dialog, accept: Accept, wire: &mut Wire<'_>) -> Self {
+        let mut session = Self::new(Side::Caller, dialog);
+        session.await_ack(accept, wire);
+        session
+    }
+
+    /// The callee's leg, whose 2xx has just come and waits for [`Session::confirm`].
+    pub(super) fn answered(dialog: Dialog) -> Self {
+        let cseq = dialog.local_cseq;
+        let mut session = Self::new(Side::Callee, dialog);
+        session.owed = Some(cseq);
+        session
+    }
+
+    /// Takes a new target, whose requests will come from there.
+    pub(super) fn refresh_target(&mut self, message: &Message, wire: &mut Wire<'_>) {
+        self.dialog.refresh_target(message);
+        wire.add_peer(self.side, self.dialog.path.remote.ip());
+    }
+
+    fn new(side: Side, dialog: Dialog) -> Self {
+        Self {
+            side,
+            dialog,
+            phase: Phase::Confirmed,
+            accept: None,
+            incoming: None,
+            outgoing: None,
+            owed: None,
+            ack: None,
+            bye: None,
+        }
+    }
+
+    /// Whether nothing more will come of it.
+    pub(super) fn is_closed(&self) -> bool {
+        self.phase == Phase::Closed
+    }
+
+    pub(super) fn await_ack(&mut self, accept: Accept, wire: &mut Wire<'_>) {
+        wire.core
+            .arm(accept.next, Timer::Accept(wire.key, self.side));
+        self.accept = Some(Box::new(accept));
+    }
+
+    // ---- what the peer sends ----
+
+    /// A request inside the dialog; its tags and Call-ID have been checked.
+    pub(super) fn on_request(
+        &mut self,
+        (id, message, path): (TransactionId, Message, Path),
+        wire: &mut Wire<'_>,
+    ) {
+        if self.phase == Phase::Closed {
+            return self.refuse((id, &message, path), &Refusal::of(481), wire);
+        }
+        if message.cseq() <= self.dialog.remote_cseq && self.dialog.remote_cseq != 0 {
+            return self.refuse((id, &message, path), &Refusal::of(500), wire);
+        }
+        self.dialog.remote_cseq = message.cseq();
+        if let Some(refusal) = super::screening::unsupported(&message) {
+            return self.refuse((id, &message, path), &refusal, wire);
+        }
+        if self.phase == Phase::Closing && message.method() != Method::Bye {
+            return self.refuse((id, &message, path), &Refusal::of(481), wire);
+        }
+        match message.method() {
+            Method::Invite => self.on_invite((id, message, path), wire),
+            Method::Bye => self.on_bye((id, &message, path), wire),
+            Method::Info => self.on_info((id, &message, path), wire),
+            Method::Options => {
+                let mut writer = compose::response(&message, path, 200, None);
+                writer.header(Header::Allow, compose::ALLOW);
+                writer.header(Header::Accept, compose::ACCEPT);
+                wire.respond(self.side, id, 200, writer.finish(None));
+            }
+            other => self.refuse(
+                (id, &message, path),
+                &super::screening::not_ours(other),
+                wire,
+            ),
+        }
+    }
+
+    fn on_bye(
+        &mut self,
+        (id, message, path): (TransactionId, &Message, Path),
+        wire: &mut Wire<'_>,
+    ) {
+        let bytes = compose::response(message, path, 200, None).finish(None);
+        wire.respond(self.side, id, 200, bytes);
+        if self.phase == Phase::Closing {
+            return; // both BYEs crossed; ours still waits for its response
+        }
+        let cause = reason::read(message);
+        self.close(wire);
+        wire.event(self.side, LegEvent::Ended(cause));
+    }
+
+    fn on_info(
+        &mut self,
+        (id, message, path): (TransactionId, &Message, Path),
+        wire: &mut Wire<'_>,
+    ) {
+        let dtmf = body::dtmf(message);
+        if dtmf.is_none() && !message.body().is_empty() {
+            return self.refuse((id, message, path), &Refusal::of(415), wire);
+        }
+        if dtmf.is_some() && *wire.infos(self.side.other()) >= MOST_INFOS {
+            // The other leg does not keep up: one that is answered 200 here would be lost there.
+            wire.core.count("sip_bounds", "info");
+            let refusal = Refusal {
+                retry_after: 1,
+                ..Refusal::of(503)
+            };
+            return self.refuse((id, message, path), &refusal, wire);
+        }
+        let bytes = compose::response(message, path, 200, None).finish(None);
+        wire.respond(self.side, id, 200, bytes);
+        if let Some((kind, body)) = dtmf {
+            wire.event(self.side, LegEvent::Dtmf(kind.into(), body));
+        }
+    }
+
+    /// ACK to a 2xx of ours.
+    pub(super) fn on_ack(&mut self, message: &Message, wire: &mut Wire<'_>) {
+        if self
+            .accept
+            .as_ref()
+            .is_none_or(|accept| accept.cseq != message.cseq())
+        {
+            return; // repeated, or of something long over
+        }
+        let Some(accept) = self.accept.take() else {
+            return;
+        };
+        if let Some(cause) = self.bye.take() {
+            return self.send_bye(cause, wire);
+        }
+        let answer = body::session_if_any(message).filter(|_| accept.delayed);
+        if accept.initial {
+            wire.event(self.side, LegEvent::Confirmed(answer));
+        } else if accept.delayed {
+            wire.event(self.side, LegEvent::OfferConfirmed(answer));
+        }
+        self.start_waiting(wire);
+    }
+
+    /// A 2xx that comes again, outside its transaction; or to a re-INVITE that was given up when
+    /// the dialog ended, which is owed its ACK all the same (§13.2.2.4).
+    pub(super) fn on_repeated_success(&mut self, message: &Message, wire: &mut Wire<'_>) {
+        match &self.ack {
+            Some((cseq, bytes)) if *cseq == message.cseq() => {
+                wire.repeat(bytes.clone(), self.dialog.path);
+            }
+            _ if self.phase != Phase::Confirmed => {
+                self.owed = Some(message.cseq());
+                self.confirm(None, wire);
+            }
+            _ => {}
+        }
+    }
+
+    /// The response to our INFO: only whether the dialog is still there.
+    pub(super) fn on_inside_response(&mut self, message: &Message, wire: &mut Wire<'_>) {
+        let status = message.status().unwrap_or_default();
+        if matches!(status, 408 | 481) && self.phase == Phase::Confirmed {
+            let mut cause = reason::read(message);
+            cause.sip = status;
+            self.lose(cause, status == 408, wire);
+        }
+    }
+
+    /// No response to a request of ours in it, or the transport failed under it.
+    pub(super) fn on_no_response(&mut self, id: TransactionId, sip: u16, wire: &mut Wire<'_>) {
+        self.outgoing.take_if(|ours| ours.id == Some(id));
+        if self.phase == Phase::Confirmed {
+            self.lose(Cause { sip, q850: 0 }, true, wire);
+        }
+    }
+
+    /// Our BYE was answered, or never will be.
+    pub(super) fn on_bye_done(&mut self) {
+        self.phase = Phase::Closed;
+    }
+
+    // ---- what time does ----
+
+    /// Repeats the 2xx, or gives its ACK up.
+    pub(super) fn on_accept_timer(&mut self, wire: &mut Wire<'_>) {
+        let Some(accept) = self.accept.as_mut() else {
+            return;
+        };
+        if accept.next > wire.now {
+            return;
+        }
+        if wire.now < accept.deadline {
+            accept.interval = accept.interval.saturating_mul(2).min(wire.core.t2());
+            accept.next = (wire.now + accept.interval).min(accept.deadline);
+            wire.core
+                .arm(accept.next, Timer::Accept(wire.key, self.side));
+            let (bytes, path) = (accept.bytes.clone(), accept.path);
+            wire.core.count("sip_repeats", "invite-2xx");
+            return wire.repeat(bytes, path);
+        }
+        let initial = accept.initial;
+        self.accept = None;
+        if let Some(cause) = self.bye.take() {
+            self.send_bye(cause, wire);
+        } else if initial {
+            // The call ends it with a BYE (§13.3.1.4).
+            wire.event(self.side, LegEvent::Unconfirmed);
+        } else {
+            self.lose(Cause { sip: 408, q850: 0 }, true, wire);
+        }
+    }
+
+    // ---- what the call asks for ----
+
+    /// ACK to the 2xx that was reported.
+    pub(super) fn confirm(&mut self, answer: Option<&Bytes>, wire: &mut Wire<'_>) {
+        let Some(cseq) = self.owed.take() else {
+            return;
+        };
+        let branch = wire.branch();
+        let writer = compose::in_dialog(wire.core, &self.dialog, Method::Ack, cseq, &branch);
+        let bytes = compose::finish(writer, answer);
+        let echoed = self.dialog.echoed();
+        self.ack = wire
+            .acknowledge(self.side, (bytes, self.dialog.path), &echoed)
+            .map(|bytes| (cseq, bytes));
+    }
+
+    /// DTMF by INFO.
+    pub(super) fn dtmf(&mut self, kind: &str, signal: &[u8], wire: &mut Wire<'_>) {
+        if self.phase != Phase::Confirmed {
+            return;
+        }
+        let Some((kind, signal)) =
+            body::dtmf_type(kind).and_then(|kind| Some((kind, body::dtmf_body(kind, signal)?)))
+        else {
+            return;
+        };
+        if *wire.infos(self.side) >= MOST_INFOS {
+            return wire.core.count("sip_bounds", "info");
+        }
+        let branch = wire.branch();
+        let cseq = self.dialog.next_cseq();
+        let writer = compose::in_dialog(wire.core, &self.dialog, Method::Info, cseq, &branch);
+        let bytes = writer.finish(Some((kind, &signal)));
+        let sent = wire.request(
+            (self.side, Owner::Inside(wire.key, self.side)),
+            (Method::Info, branch),
+            (bytes, self.dialog.path),
+            &self.dialog.echoed(),
+        );
+        if sent.is_some() {
+            let infos = wire.infos(self.side);
+            *infos = infos.saturating_add(1);
+        }
+    }
+
+    /// Ends the leg: now, or once the ACK to our 2xx is there or given up (§15).
+    pub(super) fn end(&mut self, cause: Cause, wire: &mut Wire<'_>) {
+        if self.phase != Phase::Confirmed {
+            return;
+        }
+        if self.accept.is_some() {
+            self.bye.get_or_insert(cause);
+        } else {
+            self.send_bye(cause, wire);
+        }
+    }
+
+    fn send_bye(&mut self, cause: Cause, wire: &mut Wire<'_>) {
+        self.confirm(None, wire); // a 2xx of theirs is acknowledged first
+        self.drop_offers(wire);
+        let branch = wire.branch();
+        let cseq = self.dialog.next_cseq();
+        let mut writer = compose::in_dialog(wire.core, &self.dialog, Method::Bye, cseq, &branch);
+        writer.header(Header::Reason, &reason::of_request(cause));
+        let sent = wire.request(
+            (self.side, Owner::Bye(wire.key, self.side)),
+            (Method::Bye, branch),
+            (writer.finish(None), self.dialog.path),
+            &self.dialog.echoed(),
+        );
+        self.phase = match sent {
+            Some(_) => Phase::Closing,
+            None => Phase::Closed,
+        };
+    }
+
+    /// Reports that the dialog is gone, with a BYE where the peer may not know.
+    pub(super) fn lose(&mut self, cause: Cause, bye: bool, wire: &mut Wire<'_>) {
+        if self.phase != Phase::Confirmed {
+            return;
+        }
+        if bye {
+            self.accept = None;
+            self.send_bye(cause, wire);
+        } else {
+            self.close(wire);
+        }
+        wire.event(self.side, LegEvent::Lost(cause));
+    }
+
+    fn close(&mut self, wire: &mut Wire<'_>) {
+        self.drop_offers(wire);
+        self.accept = None;
+        self.bye = None;
+        self.owed = None;
+        self.phase = Phase::Closed;
+    }
+
+    pub(super) fn refuse(
+        &self,
+        (id, message, path): (TransactionId, &Message, Path),
+        refusal: &Refusal,
+        wire: &mut Wire<'_>,
+    ) {
+        let bytes = refusal.write(message, path, None);
+        wire.respond(self.side, id, refusal.status, bytes);
+    }
+}
+
+/// Where responses to a request go (RFC 3261 §18.2.2, RFC 3581 §4).
+pub(super) fn response_path(request: &Message, path: Path) -> Path {
+    crate::sip::codec::reply_path(&request.top_via(), path)
+}

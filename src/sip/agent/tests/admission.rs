@@ -1,0 +1,220 @@
+use super::*;
+
+/// What a caller gets for an INVITE, and what the call is told.
+fn refused(draft: Draft) -> (Message, Cause) {
+    let mut world = World::new();
+    world.receive(CALLER, draft);
+    let mut response = world.next(CALLER).expect("a response");
+    if response.status() == Some(100) {
+        response = world.next(CALLER).expect("a final response");
+    }
+    let (_, invite) = world.invited();
+    let cause = invite.refused.expect("refused");
+    assert_eq!(response.status(), Some(cause.sip));
+    assert_eq!(world.gone(), cause);
+    world.receive(CALLER, End::caller().ack_failure(&response));
+    world.assert_empty();
+    (response, cause)
+}
+
+#[test]
+fn a_scheme_that_is_not_ours_is_416() {
+    assert_eq!(
+        refused(End::caller().invite().uri("http://x/")).1,
+        cause(416, 0)
+    );
+}
+
+#[test]
+fn a_requirement_is_420() {
+    let draft = End::caller()
+        .invite()
+        .add("Require", "100rel, foo")
+        .add("Require", "bar");
+    let (response, reason) = refused(draft);
+    assert_eq!(reason, cause(420, 0));
+    assert_eq!(
+        response.all(Header::Unsupported).collect::<Vec<_>>(),
+        ["100rel", "foo", "bar"]
+    );
+}
+
+#[test]
+fn a_body_that_is_not_ours_is_415() {
+    for draft in [
+        End::caller().invite().body("application/isup", "x"),
+        End::caller().invite().add("Content-Encoding", "gzip"),
+        End::caller().invite().body("multipart/mixed", "x"),
+        End::caller().invite().body(
+            "multipart/mixed;boundary=b",
+            "--b\r\nContent-Type: a/b\r\nContent-Disposition: x;handling=required\r\n\r\nx\r\n--b--",
+        ),
+        End::caller().invite().body("", "x").without("Content-Type"),
+    ] {
+        let (response, reason) = refused(draft);
+        assert_eq!(reason, cause(415, 0));
+        assert!(response.get(Header::Accept).unwrap().contains("application/sdp"));
+    }
+}
+
+#[test]
+fn the_last_hop_is_483() {
+    let (response, reason) = refused(End::caller().invite().set("Max-Forwards", "0"));
+    assert_eq!(reason, cause(483, 25));
+    assert_eq!(response.get(Header::Reason), Some("Q.850;cause=25"));
+}
+
+#[test]
+fn a_missing_contact_is_400_and_named() {
+    let mut world = World::new();
+    world.receive(CALLER, End::caller().invite().without("Contact"));
+    world.response(CALLER, 100);
+    let (bytes, _) = world.sent.pop_front().unwrap();
+    assert!(bytes.starts_with(b"SIP/2.0 400 Missing Contact\r\n"));
+}
+
+#[test]
+fn a_merged_invite_is_482() {
+    let mut world = World::new();
+    let mut caller = End::caller();
+    world.receive(CALLER, caller.invite());
+    world.response(CALLER, 100);
+    world.invited();
+    caller.branches += 1;
+    world.receive(CALLER, caller.invite());
+    world.response(CALLER, 100);
+    world.response(CALLER, 482);
+    let (_, invite) = world.invited();
+    assert_eq!(invite.refused, Some(cause(482, 25)));
+    world.gone();
+    world.quiet();
+}
+
+#[test]
+fn what_cannot_be_read_is_400_and_named() {
+    let mut world = World::new();
+    world.receive(CALLER, End::caller().invite().without("CSeq"));
+    let (bytes, path) = world.sent.pop_front().unwrap();
+    assert!(bytes.starts_with(b"SIP/2.0 400 Missing CSeq"), "{bytes:?}");
+    assert_eq!(path.remote, address(CALLER));
+    let ack: Bytes = End::caller().draft("ACK").without("CSeq").into();
+    world.receive(CALLER, ack);
+    world.receive(CALLER, "SIP/2.0 200 OK\r\nnonsense");
+    world.receive(CALLER, "\r\n\r\n");
+    world.receive(CALLER, vec![0xff; 100]);
+    world.quiet();
+}
+
+#[test]
+fn other_methods_outside_a_dialog() {
+    let mut world = World::new();
+    for (method, status) in [
+        ("BYE", 481),
+        ("INFO", 481),
+        ("REGISTER", 405),
+        ("SUBSCRIBE", 405),
+        ("NOTIFY", 405),
+        ("MESSAGE", 405),
+        ("PUBLISH", 405),
+        ("PRACK", 405),
+        ("UPDATE", 405),
+        ("REFER", 603),
+        ("FOO", 405),
+    ] {
+        world.receive(CALLER, End::caller().draft(method));
+        let response = world.response(CALLER, status);
+        assert!(!response.to_tag().is_empty());
+        assert_eq!(response.get(Header::Allow).is_some(), status == 405);
+    }
+    let mut unknown = End::caller();
+    unknown.remote += ";tag=nobody";
+    world.receive(CALLER, unknown.request("INVITE").sdp(CALLER_SDP));
+    world.response(CALLER, 481);
+    world.receive(CALLER, unknown.ack());
+    world.quiet();
+}
+
+#[test]
+fn options_are_answered() {
+    let mut world = World::new();
+    for at in [CALLER, CALLEE] {
+        let mut end = End::caller();
+        end.at = at;
+        world.receive(at, end.draft("OPTIONS"));
+        let response = world.response(at, 200);
+        assert_eq!(response.all(Header::Allow).next(), Some("INVITE"));
+    }
+    world.input(Input::Draining(true));
+    let mut end = End::caller();
+    end.branches = 9;
+    world.receive(CALLER, end.draft("OPTIONS"));
+    let response = world.response(CALLER, 503);
+    assert!(response.get(Header::RetryAfter).is_some());
+    world.quiet();
+}
+
+#[test]
+fn an_unknown_source_gets_nothing_or_403() {
+    let stranger = "192.0.2.77:5060";
+    let mut world = World::new();
+    world.receive(stranger, End::caller().invite());
+    world.receive(stranger, End::caller().draft("OPTIONS"));
+    world.quiet();
+    assert_eq!(world.counted, [("sip_dropped", "unknown-source"); 2]);
+    // An outbound trunk may not call.
+    world.receive(CALLEE, End::caller().invite());
+    world.quiet();
+    let mut world = World::with(Settings {
+        refuse_unknown: true,
+        ..settings()
+    });
+    world.receive(stranger, End::caller().invite());
+    let response = world.response(stranger, 403);
+    assert!(!response.to_tag().is_empty());
+    world.receive(stranger, End::caller().ack());
+    world.quiet();
+    assert_eq!(world.agent.alive(), Alive::default());
+}
+
+#[test]
+fn while_draining_new_calls_are_shed_and_old_ones_are_not() {
+    for input in [Input::Draining(true), Input::Overloaded(true)] {
+        let mut world = World::new();
+        let Up { mut caller, .. } = up(&mut world);
+        world.input(input);
+        let mut other = End::caller();
+        other.call_id = "another".into();
+        other.branches = 7;
+        world.receive(CALLER, other.invite());
+        let response = world.response(CALLER, 503);
+        assert!(response.get(Header::RetryAfter).is_some());
+        assert_eq!(response.get(Header::Reason), Some("Q.850;cause=42"));
+        world.receive(CALLER, other.ack_failure(&response));
+        world.quiet();
+        world.receive(CALLER, End::caller().invite()); // a late repeat of the first
+        world.quiet();
+        world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+        world.response(CALLER, 100);
+        world.event(Side::Caller);
+        world.input(Input::Draining(false));
+        world.input(Input::Overloaded(false));
+        world.receive(CALLER, other.invite());
+        world.response(CALLER, 100);
+        world.invited();
+    }
+}
+
+#[test]
+fn responses_go_where_the_via_says() {
+    let mut world = World::new();
+    let invite = End::caller().invite();
+    world.receive("192.0.2.10:33000", invite);
+    world.response(CALLER, 100); // no rport: the port of the Via
+    let mut end = End::caller();
+    end.call_id = "two".into();
+    end.branches = 3;
+    let via = "SIP/2.0/UDP 10.9.9.9:5060;branch=z9hG4bKq;rport";
+    world.receive("192.0.2.10:33000", end.invite().set("Via", via));
+    let trying = world.response("192.0.2.10:33000", 100);
+    assert_eq!(trying.top_via().received, Some("192.0.2.10"));
+}

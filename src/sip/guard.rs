@@ -1,0 +1,321 @@
+//! The privacy guard (sip-bridging 4): the last look at the final bytes of every message of a
+//! call, for the numbers and addresses that must not reach the side it is sent to.
+//!
+//! One pass over the bytes. Work is done only where a run of digits or letters begins with the
+//! first character of something protected, so a message without a candidate costs about one
+//! table look-up a byte.
+//!
+//! Numbers are matched as runs of digits at their boundaries, after percent-decoding and with
+//! separators (space, `-`, `.`, `(`, `)`, `/`, `_`, `\`) left out: `+60 12-345%2D6789` is
+//! `60123456789`, `960123456789` is not. Addresses are matched as they were written and in their
+//! canonical form, without regard to case.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
+)]
+
+mod scan;
+#[cfg(test)]
+mod tests;
+
+use crate::domain::Side;
+use bytes::{Bytes, BytesMut};
+use scan::{Hit, Pattern, Watch};
+use smallvec::SmallVec;
+use std::net::IpAddr;
+
+/// Most numbers protected towards one side, and addresses learnt from one side; further ones are
+/// refused by `protect` and `learn`, which say so.
+const MOST: usize = 48;
+
+/// Shortest run of digits that is protected: shorter ones are in every message by chance.
+const SHORTEST_NUMBER: usize = 5;
+
+/// What may not leave towards each side of one call.
+///
+/// Addresses belong to the side that *uses* them and are protected towards the other one, less
+/// those that the other one uses too.
+#[derive(Debug, Default)]
+pub struct Guard {
+    /// Digits that must not reach the caller, the callee.
+    numbers: [SmallVec<[Box<str>; 0]>; 2],
+    /// Addresses that the caller, the callee uses.
+    addresses: [SmallVec<[Box<str>; 2]>; 2],
+}
+
+/// What in a message is an echo of its receiver's own words (RFC 3261 §8.2.6.2, §12.2.1.1).
+#[derive(Clone, Copy, Debug)]
+pub enum Echo<'a> {
+    /// A response: Via, From, To, Call-ID and CSeq are copied from the request.
+    Response,
+    /// A request: what of its start line, Route, From, To, Call-ID stands in one of these strings,
+    /// which the receiver sent.
+    Request(&'a [&'a str]),
+}
+
+/// What the guard says of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It may go as it is.
+    Clean,
+    /// It may go without these header fields.
+    Cleaned {
+        /// What is left.
+        bytes: Bytes,
+        /// Names of the fields taken out.
+        fields: Vec<Box<str>>,
+    },
+    /// It must not go: something that it cannot do without holds a protected value.
+    Withheld(Box<str>),
+}
+
+const fn index(side: Side) -> usize {
+    match side {
+        Side::Caller => 0,
+        Side::Callee => 1,
+    }
+}
+
+impl Guard {
+    /// Keeps a number from `towards` from now on, in the spelling given: all but its digits is
+    /// left out. The form with the international prefix `00` is kept away with it. False where
+    /// there are too many or it is too short to be told from chance.
+    pub fn protect(&mut self, towards: Side, spelling: &str) -> bool {
+        let digits: String = spelling.chars().filter(char::is_ascii_digit).collect();
+        if digits.len() < SHORTEST_NUMBER {
+            return false;
+        }
+        let international = (!digits.starts_with('0')).then(|| format!("00{digits}"));
+        let Some(numbers) = self.numbers.get_mut(index(towards)) else {
+            return false;
+        };
+        for number in std::iter::once(digits).chain(international) {
+            if numbers.iter().any(|known| **known == *number) {
+                continue;
+            }
+            if numbers.len() >= MOST {
+                return false;
+            }
+            numbers.push(number.into_boxed_str());
+        }
+        true
+    }
+
+    /// Notes an address that `side` uses. False where there are too many.
+    pub fn learn_ip(&mut self, side: Side, address: IpAddr) -> bool {
+        if address.is_unspecified() {
+            return true; // a hold by c=0.0.0.0 is passed as meant (sip-bridging 3)
+        }
+        let Some(known) = self.addresses.get(index(side)) else {
+            return false;
+        };
+        if known.iter().any(|text| text.parse() == Ok(address)) {
+            return true;
+        }
+        self.keep(side, address.to_string())
+    }
+
+    /// Notes a host, an IP literal or a name, that `side` uses, as it wrote it. Names without a
+    /// dot are not kept: they are words, and words are everywhere. False where there are too many.
+    pub fn learn_host(&mut self, side: Side, host: &str) -> bool {
+        let host = host.trim_matches(['[', ']']);
+        if let Ok(address) = host.parse::<IpAddr>() {
+            let known = self.learn_ip(side, address);
+            // An IPv6 literal may be written in many ways.
+            return match address {
+                IpAddr::V4(_) => known,
+                IpAddr::V6(_) => known && self.keep(side, host.to_ascii_lowercase()),
+            };
+        }
+        let name = host.trim_end_matches('.');
+        let told = name.contains('.') && name.len() >= 4 && !name.ends_with(".invalid");
+        !told || self.keep(side, name.to_ascii_lowercase())
+    }
+
+    fn keep(&mut self, side: Side, text: String) -> bool {
+        let Some(addresses) = self.addresses.get_mut(index(side)) else {
+            return false;
+        };
+        if addresses.iter().any(|known| **known == *text) {
+            return true;
+        }
+        if addresses.len() >= MOST {
+            return false;
+        }
+        addresses.push(text.into_boxed_str());
+        true
+    }
+
+    /// What is to be looked for in messages towards `side`.
+    fn watch(&self, side: Side) -> Watch<'_> {
+        let mut watch = Watch::default();
+        if let Some(numbers) = self.numbers.get(index(side)) {
+            for digits in numbers {
+                watch.add(Pattern::Number(digits));
+            }
+        }
+        let (Some(theirs), Some(own)) = (
+            self.addresses.get(index(side.other())),
+            self.addresses.get(index(side)),
+        ) else {
+            return watch;
+        };
+        for text in theirs {
+            if !own.contains(text) {
+                watch.add(Pattern::Address(text));
+            }
+        }
+        watch
+    }
+
+    /// Looks at the final bytes of a message towards `side`.
+    #[must_use]
+    pub fn check(&self, message: &Bytes, side: Side, echo: Echo<'_>) -> Verdict {
+        let watch = self.watch(side);
+        if watch.is_empty() {
+            return Verdict::Clean;
+        }
+        let mut current = message.clone();
+        let mut fields: Vec<Box<str>> = Vec::new();
+        while let Some((hit, place)) = offending(&current, &watch, echo) {
+            match place {
+                Place::Removable(name) => {
+                    fields.push(name);
+                    current = without_line(&current, hit.start);
+                }
+                Place::Fixed(name) => return Verdict::Withheld(name),
+            }
+        }
+        if fields.is_empty() {
+            Verdict::Clean
+        } else {
+            Verdict::Cleaned {
+                bytes: current,
+                fields,
+            }
+        }
+    }
+}
+
+/// Where a hit stands, by what can be done about it.
+enum Place {
+    /// A header field that the message can do without.
+    Removable(Box<str>),
+    /// Start line, mandatory header field or body.
+    Fixed(Box<str>),
+}
+
+/// The first hit that is no echo, and where it stands.
+fn offending(message: &[u8], watch: &Watch<'_>, echo: Echo<'_>) -> Option<(Hit, Place)> {
+    let mut head_end = None;
+    let mut from = 0;
+    while let Some(hit) = watch.next(message, from) {
+        let head = *head_end.get_or_insert_with(|| head_length(message));
+        match place(message, &hit, head, watch, echo) {
+            Some(place) => return Some((hit, place)),
+            None => from = hit.end,
+        }
+    }
+    None
+}
+
+/// Where a hit stands; `None` if it is an echo.
+fn place(
+    message: &[u8],
+    hit: &Hit,
+    head: usize,
+    watch: &Watch<'_>,
+    echo: Echo<'_>,
+) -> Option<Place> {
+    let (start, end) = line_around(message, hit.start);
+    let line = message.get(start..end).unwrap_or_default();
+    if hit.start >= head {
+        let name = String::from_utf8_lossy(line.get(..2).unwrap_or(b"?")).into_owned();
+        return Some(Place::Fixed(format!("body {name}").into()));
+    }
+    let colon = line.iter().position(|byte| *byte == b':');
+    let name = match colon {
+        Some(colon) if start > 0 => line.get(..colon).unwrap_or_default(),
+        _ => b"start line".as_slice(),
+    };
+    let name = String::from_utf8_lossy(name.get(..name.len().min(32)).unwrap_or_default());
+    let role = role(&name);
+    let echoed = match echo {
+        Echo::Response => matches!(role, Role::Copied),
+        Echo::Request(sent) => {
+            !matches!(role, Role::Optional)
+                && sent.iter().any(|text| watch.holds(text.as_bytes(), hit))
+        }
+    };
+    if echoed {
+        return None;
+    }
+    let name: Box<str> = name.into_owned().into();
+    Some(match role {
+        Role::Optional => Place::Removable(name),
+        Role::Copied | Role::Needed => Place::Fixed(name),
+    })
+}
+
+/// What a header field is to the message that carries it.
+enum Role {
+    /// In a response copied from the request (RFC 3261 §8.2.6.2).
+    Copied,
+    /// The message is nothing without it.
+    Needed,
+    /// It can go.
+    Optional,
+}
+
+fn role(name: &str) -> Role {
+    match name.to_ascii_lowercase().as_str() {
+        "via" | "from" | "to" | "call-id" | "cseq" | "record-route" => Role::Copied,
+        "start line" | "route" | "contact" | "max-forwards" | "content-length" | "content-type" => {
+            Role::Needed
+        }
+        _ => Role::Optional,
+    }
+}
+
+/// Length of start line and header fields with the empty line that ends them.
+fn head_length(message: &[u8]) -> usize {
+    message
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .map_or(message.len(), |at| at.saturating_add(4))
+}
+
+/// Bounds of the line that holds `at`, its line end left out.
+fn line_around(message: &[u8], at: usize) -> (usize, usize) {
+    let before = message.get(..at).unwrap_or_default();
+    let start = before
+        .iter()
+        .rposition(|byte| *byte == b'\n')
+        .map_or(0, |at| at.saturating_add(1));
+    let after = message.get(at..).unwrap_or_default();
+    let end = after
+        .iter()
+        .position(|byte| *byte == b'\r' || *byte == b'\n')
+        .map_or(message.len(), |length| at.saturating_add(length));
+    (start, end)
+}
+
+/// The message without the line that holds `at`.
+fn without_line(message: &Bytes, at: usize) -> Bytes {
+    let (start, end) = line_around(message, at);
+    let rest = message.get(end..).unwrap_or_default();
+    let rest = rest
+        .strip_prefix(b"\r\n")
+        .or_else(|| rest.strip_prefix(b"\n"))
+        .unwrap_or(rest);
+    let mut left = BytesMut::with_capacity(message.len());
+    left.extend_from_slice(message.get(..start).unwrap_or_default());
+    left.extend_from_slice(rest);
+    left.freeze()
+}

@@ -1,0 +1,285 @@
+//! Calls into sled: what it returns is checked, what it writes is synced, what it panics about
+//! becomes an error.
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
+)]
+
+use super::Options;
+use crate::store::record::{self, Body, Head, HeadFault, Sealed, Space};
+use crate::store::schema::hex;
+use crate::store::{Change, StoreError, Table, files};
+use bytes::Bytes;
+use std::fs::{self, File};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+/// An open engine and a descriptor of ours for its file.
+pub(super) struct Engine {
+    pub tree: ::sled::Db,
+    pub file: File,
+}
+
+/// Where a write failed.
+pub(super) enum Fault {
+    Engine(StoreError),
+    Sync(StoreError),
+}
+
+impl Fault {
+    pub fn into_error(self) -> StoreError {
+        match self {
+            Self::Engine(error) | Self::Sync(error) => error,
+        }
+    }
+}
+
+impl From<StoreError> for Fault {
+    fn from(error: StoreError) -> Self {
+        Self::Engine(error)
+    }
+}
+
+/// Runs a call into sled; its errors and panics become ours.
+pub(in crate::store) fn guarded<T>(
+    call: impl FnOnce() -> ::sled::Result<T>,
+) -> Result<T, StoreError> {
+    match catch_unwind(AssertUnwindSafe(call)) {
+        Ok(Ok(value)) => Ok(value),
+        Ok(Err(error @ ::sled::Error::Corruption { .. })) => {
+            Err(StoreError::Damaged(error.to_string()))
+        }
+        Ok(Err(error)) => Err(StoreError::Failed(error.to_string())),
+        Err(panic) => {
+            let said = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied())
+                .unwrap_or("no reason given");
+            Err(StoreError::Damaged(format!("the engine gave up: {said}")))
+        }
+    }
+}
+
+type Item = (::sled::IVec, ::sled::IVec);
+
+pub(super) fn guarded_item(
+    next: impl FnOnce() -> Option<::sled::Result<Item>>,
+) -> Result<Option<Item>, StoreError> {
+    guarded(|| next().transpose())
+}
+
+/// Opens sled's files in a directory.
+pub(in crate::store) fn open_engine(
+    dir: &Path,
+    cache_bytes: u64,
+) -> Result<::sled::Db, StoreError> {
+    if dir.exists() {
+        for entry in files::entries(dir)? {
+            let name = entry.file_name();
+            if name.to_string_lossy().ends_with(".generating") {
+                let path = entry.path();
+                fs::remove_file(&path).map_err(|error| files::failed(&path, &error))?;
+            }
+        }
+    }
+    guarded(|| {
+        ::sled::Config::new()
+            .path(dir)
+            .cache_capacity(cache_bytes)
+            .flush_every_ms(None)
+            .mode(::sled::Mode::LowSpace)
+            .open()
+    })
+}
+
+/// Opens the engine and its head, and holds the head against what was acknowledged.
+pub(super) fn open_checked(
+    dir: &Path,
+    options: &Options,
+    fresh: bool,
+    acknowledged: u64,
+) -> Result<(Engine, Head), StoreError> {
+    if fresh && acknowledged > 0 {
+        return Err(StoreError::Damaged(format!(
+            "it is not there, but commit {acknowledged} was acknowledged"
+        )));
+    }
+    let tree = open_engine(dir, options.cache_bytes)?;
+    let path = dir.join("db");
+    let file = File::options()
+        .read(true)
+        .write(true)
+        .open(&path)
+        .map_err(|error| files::failed(&path, &error))?;
+    let engine = Engine { tree, file };
+    let head = match guarded(|| engine.tree.get(record::HEAD_KEY))? {
+        Some(stored) => Head::decode(&stored).map_err(|fault| head_fault(&fault))?,
+        None if guarded_item(|| engine.tree.iter().next())?.is_none() => {
+            let head = Head::empty();
+            let mut batch = ::sled::Batch::default();
+            batch.insert(&record::HEAD_KEY, head.encode());
+            write(&engine, batch, true).map_err(Fault::into_error)?;
+            head
+        }
+        None => return Err(StoreError::Damaged("there are records but no head".into())),
+    };
+    if head.commit < acknowledged {
+        return Err(StoreError::Damaged(format!(
+            "gap: the newest commit is {}, but {acknowledged} was acknowledged",
+            head.commit
+        )));
+    }
+    Ok((engine, head))
+}
+
+fn head_fault(fault: &HeadFault) -> StoreError {
+    StoreError::Damaged(match fault {
+        HeadFault::Broken => "the head record is not whole".to_owned(),
+        HeadFault::Schema(found) => format!("the head is of schema {found}"),
+    })
+}
+
+/// Checks every precondition and builds the batch and the head it leads to.
+pub(super) fn prepare(
+    engine: &Engine,
+    mut head: Head,
+    changes: &[Change],
+) -> Result<(::sled::Batch, Head), StoreError> {
+    head.commit = head.commit.saturating_add(1);
+    let mut batch = ::sled::Batch::default();
+    for change in changes {
+        let key = record::stored_key(change.key.table, &change.key.bytes);
+        let long = change.after.as_ref().map_or(0, Bytes::len) > record::VALUE_LIMIT;
+        if key.len() > record::KEY_LIMIT || long {
+            return Err(StoreError::Failed(format!(
+                "{:?}: key or value too long",
+                change.key.table
+            )));
+        }
+        if read(engine, &key)? != change.before {
+            return Err(StoreError::Conflict(change.key.clone()));
+        }
+        if let Some(before) = &change.before {
+            remove(&mut batch, &mut head, change.key.table, &key, before);
+        }
+        match &change.after {
+            Some(after) => insert(&mut batch, &mut head, change.key.table, &key, after),
+            None => batch.remove(key.as_slice()),
+        }
+    }
+    batch.insert(&record::HEAD_KEY, head.encode());
+    Ok((batch, head))
+}
+
+fn remove(batch: &mut ::sled::Batch, head: &mut Head, table: Table, key: &[u8], before: &Bytes) {
+    if let Some(sum) = head.table_mut(table) {
+        sum.remove(key, before);
+    }
+    if before.len() > record::PIECE {
+        for (index, piece) in (0u32..).zip(before.chunks(record::PIECE)) {
+            let at = record::piece_key(key, index);
+            if let Some(sum) = head.pieces_mut() {
+                sum.remove(&at, piece);
+            }
+            batch.remove(at);
+        }
+    }
+}
+
+fn insert(batch: &mut ::sled::Batch, head: &mut Head, table: Table, key: &[u8], after: &Bytes) {
+    if let Some(sum) = head.table_mut(table) {
+        sum.add(key, after);
+    }
+    let (sealed, pieces) = record::seal(key, head.commit, after);
+    for (index, piece) in (0u32..).zip(&pieces) {
+        let at = record::piece_key(key, index);
+        if let Some(sum) = head.pieces_mut() {
+            sum.add(&at, piece);
+        }
+        batch.insert(at, piece.as_ref());
+    }
+    batch.insert(key, sealed);
+}
+
+/// Hands the batch to sled, to the kernel and to the disk.
+pub(super) fn write(engine: &Engine, batch: ::sled::Batch, sync: bool) -> Result<(), Fault> {
+    guarded(|| {
+        engine.tree.apply_batch(batch)?;
+        engine.tree.flush().map(|_| ())
+    })?;
+    if sync {
+        engine.file.sync_data().map_err(|error| {
+            Fault::Sync(StoreError::Failed(format!(
+                "the disk does not sync: {error}"
+            )))
+        })?;
+    }
+    Ok(())
+}
+
+pub(super) fn read(engine: &Engine, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+    match guarded(|| engine.tree.get(key))? {
+        Some(stored) => open_value(engine, key, &stored),
+        None => Ok(None),
+    }
+}
+
+/// Opens a stored value and checks it. `None` where a commit has removed it since it was read.
+pub(super) fn open_value(
+    engine: &Engine,
+    key: &[u8],
+    stored: &[u8],
+) -> Result<Option<Bytes>, StoreError> {
+    let mut stored = ::sled::IVec::from(stored);
+    loop {
+        let sealed = Sealed::split(&stored).ok_or_else(|| damaged(key, "not a sealed value"))?;
+        let value = match sealed.body() {
+            Body::Whole(value) => Some(Bytes::copy_from_slice(value)),
+            Body::Pieces(length) => gather(engine, key, length)?,
+        };
+        if let Some(value) = value.filter(|value| sealed.vouches_for(key, value)) {
+            return Ok(Some(value));
+        }
+        // A commit may have replaced the pieces between two reads: then the seal is another too.
+        match guarded(|| engine.tree.get(key))? {
+            Some(again) if again == stored => return Err(damaged(key, "checksum mismatch")),
+            Some(again) => stored = again,
+            None => return Ok(None),
+        }
+    }
+}
+
+pub(super) fn gather(
+    engine: &Engine,
+    key: &[u8],
+    length: usize,
+) -> Result<Option<Bytes>, StoreError> {
+    if length > record::VALUE_LIMIT {
+        return Err(damaged(key, "impossible length"));
+    }
+    let mut value = Vec::with_capacity(length);
+    for index in 0..record::piece_count(length) {
+        match guarded(|| engine.tree.get(record::piece_key(key, index)))? {
+            Some(piece) => value.extend_from_slice(&piece),
+            None => return Ok(None),
+        }
+    }
+    Ok(Some(Bytes::from(value)))
+}
+
+pub(super) fn damaged(key: &[u8], what: &str) -> StoreError {
+    let table = match record::space(key) {
+        Space::Record(table) => format!("{table:?}"),
+        other => format!("{other:?}"),
+    };
+    let bytes = key.get(1..).unwrap_or_default();
+    StoreError::Damaged(format!("table {table}, key {}: {what}", hex(bytes)))
+}

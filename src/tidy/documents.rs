@@ -1,0 +1,215 @@
+//! What is there is documented and tested: status codes, metrics. (Configuration keys are compared
+//! with `config/leasebridge.toml` in `config::tests`.)
+
+use super::source::{File, files, root, words};
+use crate::observe::catalogue;
+use std::fs;
+
+/// The text of all code that is compiled for tests alone, comments left out, strings kept.
+fn tests_of(folders: &[&str]) -> String {
+    let mut text = String::new();
+    for file in files() {
+        if folders.iter().any(|folder| file.path.starts_with(folder)) {
+            text.push_str(&test_part(&file));
+        }
+    }
+    text
+}
+
+/// What `code` has and `product` has not, from the text itself.
+fn test_part(file: &File) -> String {
+    let kept = file
+        .text
+        .lines()
+        .zip(file.code.lines().zip(file.product.lines()))
+        .filter(|(_, (code, product))| !code.trim().is_empty() && product.trim().is_empty())
+        .map(|(text, _)| text);
+    kept.collect::<Vec<_>>().join("\n")
+}
+
+fn document(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap_or_default()
+}
+
+#[test]
+fn every_metric_is_documented() {
+    let text = document("docs/metrics.md");
+    let missing: Vec<&str> = catalogue::ALL
+        .iter()
+        .map(|row| row.name)
+        .filter(|name| !text.contains(&format!("`{name}`")))
+        .collect();
+    assert!(missing.is_empty(), "not in docs/metrics.md: {missing:?}");
+    let known = |name: &&str| catalogue::ALL.iter().any(|row| row.name == *name);
+    let unknown: Vec<&str> = text
+        .split('`')
+        .filter(|word| word.starts_with("leasebridge_") && !word.contains(['{', ' ', '*', '(']))
+        .filter(|name| !known(name))
+        .collect();
+    assert!(
+        unknown.is_empty(),
+        "in docs/metrics.md, but no metric: {unknown:?}"
+    );
+}
+
+#[test]
+fn every_metric_is_named_in_a_test() {
+    let mut text = tests_of(&["src/"]);
+    for folder in ["sip-tests", "tests"] {
+        text.push_str(&scripts(&root().join(folder)));
+    }
+    let missing: Vec<&str> = catalogue::ALL
+        .iter()
+        .filter(|row| is_counted(row.name))
+        .map(|row| row.name)
+        .filter(|name| !text.contains(name))
+        .collect();
+    assert!(missing.is_empty(), "no test names: {missing:?}");
+}
+
+/// A row that nobody fills would stay at nought for ever.
+#[test]
+fn every_metric_is_counted_somewhere() {
+    if !files()
+        .iter()
+        .any(|file| file.path.starts_with("src/app/meter"))
+    {
+        return; // what the running gateway counts is not joined to the registry yet
+    }
+    let dead: Vec<&str> = catalogue::ALL
+        .iter()
+        .map(|row| row.name)
+        .filter(|name| !is_counted(name))
+        .collect();
+    assert!(dead.is_empty(), "nobody counts: {dead:?}");
+}
+
+/// Whether product code names the row's constant, as `catalogue::NAME` or `rows::NAME`.
+fn is_counted(metric: &str) -> bool {
+    const CATALOGUE: &str = "src/observe/catalogue.rs";
+    let files = files();
+    let rows = files.iter().find(|file| file.path == CATALOGUE);
+    let text = &rows.expect("the catalogue").text;
+    let quoted = format!("\"{metric}\"");
+    let before = &text[..text.find(&quoted).expect("a row")];
+    let declared = before.rfind("pub const ").expect("a constant") + "pub const ".len();
+    let constant = before[declared..].split(':').next().unwrap_or_default();
+    let uses = [
+        format!("catalogue::{constant}"),
+        format!("rows::{constant}"),
+    ];
+    files.iter().any(|file| {
+        uses.iter()
+            .any(|named| words(&file.product, named).next().is_some())
+    })
+}
+
+fn scripts(folder: &std::path::Path) -> String {
+    let mut text = String::new();
+    let Ok(entries) = fs::read_dir(folder) else {
+        return text;
+    };
+    for entry in entries {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            text.push_str(&scripts(&path));
+        } else if let Ok(script) = fs::read_to_string(&path) {
+            text.push_str(&script);
+        }
+    }
+    text
+}
+
+/// Names of metrics in rules and alerts are those of the catalogue.
+#[test]
+fn alerts_and_rules_name_real_metrics() {
+    for name in ["config/alerts.yml", "config/recording-rules.yml"] {
+        let text = document(name);
+        assert!(!text.is_empty(), "{name} is missing");
+        for (offset, _) in text.match_indices("leasebridge_") {
+            if text[..offset].ends_with(':') {
+                continue; // the name of a recording rule
+            }
+            let rest = &text[offset..];
+            let end = rest
+                .find(|c: char| !c.is_alphanumeric() && c != '_')
+                .unwrap_or(rest.len());
+            let found = &rest[..end];
+            let known = catalogue::ALL.iter().any(|row| {
+                let part = found.strip_prefix(row.name);
+                part.is_some_and(|part| ["", "_count", "_sum", "_bucket"].contains(&part))
+            });
+            assert!(known, "{name}: {found} is no metric");
+        }
+    }
+}
+
+/// The rows of `api/status.rs`: `row(N, ...)` and `retry(N, ...)`.
+fn status_codes() -> Vec<u16> {
+    let files = files();
+    let Some(file) = files.iter().find(|file| file.path == "src/api/status.rs") else {
+        return Vec::new();
+    };
+    let mut codes = Vec::new();
+    for opening in ["row(", "retry("] {
+        for offset in words(&file.product, opening) {
+            let rest = &file.product[offset + opening.len()..];
+            let digits = rest.split(|c: char| !c.is_ascii_digit()).next();
+            codes.extend(digits.and_then(|digits| digits.parse::<u16>().ok()));
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_status_code_is_documented_and_named_in_a_test() {
+    let codes = status_codes();
+    let text = document("docs/status-codes.md");
+    let tests = tests_of(&["src/api"]);
+    for code in codes {
+        let row = text.lines().any(|line| {
+            let cell = line.split('|').nth(1).unwrap_or_default();
+            cell.trim().trim_matches('`') == code.to_string()
+        });
+        assert!(row, "status {code} has no row in docs/status-codes.md");
+        let named = words(&tests, &code.to_string()).next().is_some();
+        assert!(named, "no test of the API names status {code}");
+    }
+}
+
+/// docs/rfc-coverage.md: the third cell of a row names files, the last one tests.
+#[test]
+fn the_rfc_table_names_real_files_and_tests() {
+    let text = document("docs/rfc-coverage.md");
+    let cases = document("sip-tests/sipp/cases.py");
+    let code: Vec<String> = files().into_iter().map(|file| file.code).collect();
+    let is_test = |name: &str| {
+        let declared = format!("fn {name}(");
+        code.iter().any(|code| code.contains(&declared))
+    };
+    let mut wrong = Vec::new();
+    let mut rows = 0;
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        let [_, _, places, tests] = cells[..] else {
+            wrong.push(line);
+            continue;
+        };
+        rows += 1;
+        let there =
+            |path: &str| root().join("src").join(path).exists() || root().join(path).exists();
+        wrong.extend(quoted(places, '`').filter(|path| !there(path)));
+        wrong.extend(quoted(tests, '`').filter(|name| !is_test(name)));
+        wrong.extend(quoted(tests, '"').filter(|name| !cases.contains(*name)));
+    }
+    assert!(rows > 100, "docs/rfc-coverage.md has {rows} rows");
+    assert!(
+        wrong.is_empty(),
+        "in docs/rfc-coverage.md, but not there: {wrong:#?}"
+    );
+}
+
+/// What stands between pairs of `mark`.
+fn quoted(cell: &str, mark: char) -> impl Iterator<Item = &str> {
+    cell.split(mark).skip(1).step_by(2)
+}

@@ -1,0 +1,3 @@
+//! Sockets that carry SIP.
+
+pub mod udp;
