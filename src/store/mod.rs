@@ -6,6 +6,7 @@
 //!   engine::books_thread                    the one owner; batches, commits, retries
 //!     Store, Reader (here)                  what any engine must do; conformance.rs says it in tests
 //!       sled::SledStore                     the embedded engine
+//!         journal  one frame a commit, durable at once; sled follows in bulk
 //!         schema   data directory, kept copies, migration from older schemas
 //!         record   checksums, sequence numbers, digests: what sled itself does not promise
 //!         files    lock, witness, reserve, fsync: what sled itself does not do
@@ -15,6 +16,7 @@
 use bytes::Bytes;
 
 pub mod files;
+pub mod journal;
 pub mod memory;
 pub mod record;
 pub mod schema;

@@ -43,7 +43,8 @@ const MAGIC: [u8; 8] = *b"lbstore\x02";
 const KIND_WHOLE: u8 = 0;
 const KIND_PIECES: u8 = 1;
 const SEAL_BYTES: usize = 17;
-const HEAD_BYTES: usize = 8 + 4 + 8 + SLOTS * 24 + 8;
+/// Length of a stored head.
+pub const HEAD_BYTES: usize = 8 + 4 + 8 + SLOTS * 24 + 8;
 /// One sum for each table, by its number; 0 is for pieces.
 const SLOTS: usize = 12;
 
@@ -171,6 +172,14 @@ pub fn seal(key: &[u8], commit: u64, value: &[u8]) -> (Vec<u8>, Vec<Bytes>) {
     (stored, pieces)
 }
 
+/// The pieces that a value lies in, with their keys; none for a short one.
+fn pieces_of<'a>(key: &'a [u8], value: &'a [u8]) -> impl Iterator<Item = (Vec<u8>, &'a [u8])> {
+    let pieces = (value.len() > PIECE).then(|| value.chunks(PIECE));
+    (0u32..)
+        .zip(pieces.into_iter().flatten())
+        .map(|(index, piece)| (piece_key(key, index), piece))
+}
+
 /// How many pieces a value of this length lies in.
 #[must_use]
 pub fn piece_count(length: usize) -> u32 {
@@ -267,10 +276,47 @@ impl Head {
         self.sums.first_mut()
     }
 
+    /// Counts a change of one record, with the pieces that its values lie in.
+    pub fn count(
+        &mut self,
+        table: Table,
+        key: &[u8],
+        before: Option<&Bytes>,
+        after: Option<&Bytes>,
+    ) {
+        if let Some(before) = before {
+            if let Some(sum) = self.table_mut(table) {
+                sum.remove(key, before);
+            }
+            for (at, piece) in pieces_of(key, before) {
+                if let Some(sum) = self.pieces_mut() {
+                    sum.remove(&at, piece);
+                }
+            }
+        }
+        if let Some(after) = after {
+            if let Some(sum) = self.table_mut(table) {
+                sum.add(key, after);
+            }
+            for (at, piece) in pieces_of(key, after) {
+                if let Some(sum) = self.pieces_mut() {
+                    sum.add(&at, piece);
+                }
+            }
+        }
+    }
+
     /// Its stored form.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(HEAD_BYTES);
+        self.encode_into(&mut bytes);
+        bytes
+    }
+
+    /// Appends its stored form.
+    pub fn encode_into(&self, bytes: &mut Vec<u8>) {
+        let start = bytes.len();
         bytes.extend_from_slice(&MAGIC);
         bytes.extend_from_slice(&SCHEMA.to_be_bytes());
         bytes.extend_from_slice(&self.commit.to_be_bytes());
@@ -278,9 +324,8 @@ impl Head {
             bytes.extend_from_slice(&sum.count.to_be_bytes());
             bytes.extend_from_slice(&sum.digest.to_be_bytes());
         }
-        let checksum = xxh3_64(&bytes);
+        let checksum = xxh3_64(bytes.get(start..).unwrap_or_default());
         bytes.extend_from_slice(&checksum.to_be_bytes());
-        bytes
     }
 
     /// Reads a stored head.

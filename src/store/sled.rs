@@ -1,20 +1,27 @@
-//! The embedded engine: one sled tree, one commit at a time.
+//! The embedded engine: a journal for what must be durable now, one sled tree for what there is.
+//!
+//! A commit is a frame of the journal ([`super::journal`]), written and synced; readers find it in
+//! memory ([`layers`]) until a thread beside has brought it to the tree ([`spread`]), in bulk. So a
+//! commit costs the disk one write and one sync, and the tree sees a record that changes a thousand
+//! times a minute once.
 //!
 //! What sled 0.34 leaves open is closed here:
-//! - its flush is `sync_file_range`, no fsync: every commit ends with `fdatasync` of its file;
+//! - its flush is `sync_file_range`, no fsync: what is spread ends with `fdatasync` of its file,
+//!   and only then is the journal's copy given up;
 //! - it recovers to *a* prefix of its log and says nothing of what it dropped: the head's sums
-//!   ([`super::record`]) and the witness ([`super::files`]) say what must be there;
+//!   ([`super::record`]), the journal's numbers and the witness ([`super::files`]) say what must be
+//!   there;
 //! - a full disk poisons it until it is opened again: commits are refused before that happens;
 //! - pages with long values go to files of their own that are never synced: values lie in pieces;
 //! - an unfinished snapshot left by a kill during start stops the next start: it is removed;
 //! - it asserts on what it does not expect to read: its panics are caught and become errors.
 //!
 //! ```text
-//!            open                 commit fails (I/O)            sync fails
-//!   ─────────▶ Open ──────────────────────▶ Closed ───┐    Open ─────────▶ Broken
-//!               ▲     breathe: opened again,          │                    (until restart:
-//!               └──── checked, the commit in doubt ◀──┘                     the kernel may have
-//!                     undone                                                dropped the pages)
+//!            open                 spreading fails           sync fails
+//!   ─────────▶ Open ─────────────────────▶ Closed ───┐    Open ─────────▶ Broken
+//!      journal  ▲     breathe: opened again,         │                    (until restart:
+//!      replayed └──── spread again, checked ◀────────┘                     the kernel may have
+//!                                                                          dropped the pages)
 //! ```
 
 #![cfg_attr(
@@ -31,21 +38,27 @@
 mod check;
 mod engine;
 mod history;
+mod layers;
+mod spread;
 
 use super::files::{self, FreeSpace, Lock, Reserve, Witness};
+use super::journal::{self, Journal};
 use super::record::{self, Head};
 use super::schema::{self, Evidence};
 use super::{Change, Direction, Key, Reader, Store, StoreError, Table, Visit};
 use bytes::Bytes;
 use check::verify;
-use engine::{Engine, Fault, guarded_item, open_checked, open_value, prepare, read, write};
+use engine::{Engine, Fault, guarded_item, open_value, open_with_head, read};
 pub(super) use engine::{guarded, open_engine};
 use history::HistoryCheck;
+use layers::{Layers, Merge};
+use spread::Spreader;
 use std::fs;
+use std::io::ErrorKind;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 /// How the store is to be opened. Sizes in bytes.
 #[derive(Clone)]
@@ -60,6 +73,8 @@ pub struct Options {
     pub margin_bytes: u64,
     /// Nothing is written while less than this is free.
     pub floor_bytes: u64,
+    /// A generation of the journal: what is spread at a time.
+    pub generation_bytes: u64,
     /// Records and ledger entries are checked at start while there are no more than this, and
     /// beside the running gateway when there are more.
     pub check_history_up_to: u64,
@@ -92,6 +107,7 @@ impl Options {
             ballast_bytes: 16 * MIB,
             margin_bytes: 32 * MIB,
             floor_bytes: 8 * MIB,
+            generation_bytes: 8 * MIB,
             check_history_up_to: 1_000_000,
             copy_up_to_bytes: 2048 * MIB,
             free_space: Arc::new(files::free_space),
@@ -101,10 +117,22 @@ impl Options {
     }
 }
 
-/// What readers and the store share: taken out while the engine is closed.
+/// The journal grows to so many generations before a commit waits for the tree.
+const GENERATIONS: u64 = 8;
+
+/// What readers, the spreading thread and the store share.
 #[derive(Default)]
 struct Shared {
+    /// Taken out while it is closed.
     engine: RwLock<Option<Engine>>,
+    /// What is committed and not yet in the engine.
+    layers: RwLock<Layers>,
+    /// Held by who spreads.
+    spreading: Mutex<()>,
+    /// A sync failed: nothing that this process reads proves what the disk holds.
+    broken: Mutex<Option<String>>,
+    /// The newest commit that lies in the engine, durably, with all before it.
+    spread_to: AtomicU64,
     /// A record of history was replaced or removed since the start.
     shrank: AtomicBool,
 }
@@ -115,16 +143,23 @@ pub struct SledStore {
     dir: PathBuf,
     shared: Arc<Shared>,
     head: Head,
+    journal: Journal,
+    /// The frame being written; kept for its room.
+    frame: Vec<u8>,
     witness: Witness,
     reserve: Reserve,
-    /// The commit that failed while sled had hold of it: there or not, nobody knows.
-    in_doubt: Option<Vec<Change>>,
-    /// A sync failed: nothing that this process reads proves what the disk holds.
-    broken: Option<String>,
     evidence: Option<Evidence>,
     /// Under way where history is too long for the start scan.
     history: Option<HistoryCheck>,
+    spreader: Spreader,
     _lock: Lock,
+}
+
+/// The engine with all of the journal in it, and what goes with it.
+struct Recovered {
+    shared: Arc<Shared>,
+    journal: Journal,
+    head: Head,
 }
 
 impl SledStore {
@@ -143,11 +178,10 @@ impl SledStore {
         let lock = Lock::take(data_dir)?;
         let dir = schema::locate(data_dir, options.cache_bytes)?;
         let witness = Witness::open(&data_dir.join("witness"))?;
-        let fresh = !dir.exists();
         let free = (options.free_space)(data_dir).unwrap_or(u64::MAX);
         let evidence = Evidence::take(data_dir, &dir, options.copy_up_to_bytes, free)?;
-        let (engine, head) = match open_checked(&dir, &options, fresh, witness.newest()) {
-            Ok(opened) => opened,
+        let recovered = match recover(&dir, &options, witness.newest()) {
+            Ok(recovered) => recovered,
             Err(StoreError::Damaged(what)) => return Err(evidence.keep(&what)),
             Err(error) => {
                 evidence.discard();
@@ -166,18 +200,21 @@ impl SledStore {
             options.floor_bytes,
             Arc::clone(&options.free_space),
         );
+        let Recovered {
+            shared,
+            journal,
+            head,
+        } = recovered;
         Ok(Self {
             options,
             dir,
-            shared: Arc::new(Shared {
-                engine: RwLock::new(Some(engine)),
-                shrank: AtomicBool::new(false),
-            }),
+            spreader: Spreader::start(Arc::clone(&shared))?,
+            shared,
             head,
+            journal,
+            frame: Vec::new(),
             witness,
             reserve,
-            in_doubt: None,
-            broken: None,
             evidence: Some(evidence),
             history: None,
             _lock: lock,
@@ -191,8 +228,8 @@ impl SledStore {
     }
 
     fn commit_as(&mut self, changes: &[Change], essential: bool) -> Result<(), StoreError> {
-        if let Some(why) = &self.broken {
-            return Err(StoreError::Failed(why.clone()));
+        if let Some(why) = self.shared.broken() {
+            return Err(StoreError::Failed(why));
         }
         if changes.is_empty() {
             return Ok(());
@@ -200,73 +237,85 @@ impl SledStore {
         if !self.reserve.admits(essential, weight(changes)) {
             return Err(StoreError::Full);
         }
+        let longest = self.options.generation_bytes.saturating_mul(GENERATIONS);
+        if self.journal.written() >= longest {
+            self.shared.spread(self.spreader.hurry())?;
+            self.spreader.relax();
+            self.turn_over();
+        }
         let shrinks = |change: &Change| !change.key.table.is_scanned() && change.before.is_some();
         if changes.iter().any(shrinks) {
             self.shared.shrank.store(true, Ordering::Relaxed);
         }
-        let (batch, head) = self
-            .shared
-            .with(|engine| prepare(engine, self.head, changes))?;
-        #[cfg(test)]
-        let sync = !self.options.skip_sync;
-        #[cfg(not(test))]
-        let sync = true;
-        match self.shared.with(|engine| write(engine, batch, sync)) {
-            Ok(()) => {
-                self.head = head;
-                if let Err(error) = self.witness.note(head.commit) {
-                    tracing::warn!(%error, "the witness of commits cannot be written");
-                }
-                Ok(())
+        let head = self.shared.advance(self.head, changes)?;
+        self.journal.encode(&head, changes, &mut self.frame)?;
+        match self.journal.append(&self.frame) {
+            Ok(()) => {}
+            Err(journal::Fault::Write(error)) => return Err(unwritten(&error)),
+            Err(journal::Fault::Sync(error)) => {
+                let why = format!("the disk does not sync: {error}");
+                return Err(self.shared.breaks(&why));
             }
-            Err(Fault::Engine(error)) => {
-                self.in_doubt = Some(changes.to_vec());
-                self.shared.close();
-                Err(error)
-            }
-            Err(Fault::Sync(error)) => {
-                let why = format!("{error}; restart when the disk is sound");
-                self.broken = Some(why.clone());
-                self.shared.close();
-                Err(StoreError::Failed(why))
-            }
+        }
+        self.shared
+            .layers_mut(|layers| layers.commit(changes, head.commit));
+        self.head = head;
+        if let Err(error) = self.witness.note(head.commit) {
+            tracing::warn!(%error, "the witness of commits cannot be written");
+        }
+        if self.journal.written() >= self.options.generation_bytes {
+            self.turn_over();
+        }
+        Ok(())
+    }
+
+    /// Begins a new generation, if the one before lies in the tree.
+    fn turn_over(&mut self) {
+        let head = self.head;
+        if self.shared.layers_mut(|layers| layers.freeze(head)) {
+            self.journal.turn_over();
+            self.spreader.ring();
         }
     }
 
-    /// Opens the engine again after it failed, and puts the store where its owner thinks it is.
+    /// Brings everything to the tree, now.
+    fn checkpoint(&mut self) -> Result<(), StoreError> {
+        let spread = || self.shared.spread(self.spreader.hurry());
+        let done = spread().and_then(|_| {
+            let head = self.head;
+            let fresh = self.shared.layers_mut(|layers| {
+                let fresh = !layers.is_empty();
+                fresh && layers.freeze(head)
+            });
+            if fresh {
+                self.journal.turn_over();
+                spread()?;
+            }
+            Ok(())
+        });
+        self.spreader.relax();
+        done
+    }
+
+    /// Opens the engine again after it failed, and brings to it what it may have lost.
     fn reopen(&mut self) -> Result<(), StoreError> {
-        let (engine, found) = open_checked(&self.dir, &self.options, false, self.head.commit)?;
-        verify(
-            &engine,
-            &found,
-            self.checks_history(&found),
-            &mut |_, _, _| {},
-        )?;
-        files::sync_tree(&self.dir)?;
-        self.shared.replace(engine);
-        let doubtful = self.in_doubt.clone().unwrap_or_default();
-        let there = found.commit.checked_sub(self.head.commit);
-        match there {
-            Some(0) => {}
-            Some(1) => {
-                let undo: Vec<Change> = doubtful.into_iter().map(reversed).collect();
-                let (batch, head) = self.shared.with(|engine| prepare(engine, found, &undo))?;
-                self.shared
-                    .with(|engine| write(engine, batch, true))
-                    .map_err(Fault::into_error)?;
-                self.head = head;
-            }
-            _ => {
-                return Err(StoreError::Damaged(format!(
-                    "{}: commit {} where {} was the last",
-                    self.dir.display(),
-                    found.commit,
-                    self.head.commit
-                )));
-            }
+        let (engine, found) = open_with_head(&self.dir, &self.options)?;
+        let spread = self.shared.spread_to.load(Ordering::Relaxed);
+        if found.commit < spread {
+            return Err(StoreError::Damaged(format!(
+                "gap: the newest commit of the engine is {}, but it had {spread}",
+                found.commit
+            )));
         }
-        self.in_doubt = None;
-        Ok(())
+        self.shared.replace(engine);
+        let frozen = self.shared.layers(Layers::frozen);
+        self.shared.spread(self.spreader.hurry())?;
+        self.spreader.relax();
+        let head = frozen.map_or(found, |frozen| frozen.head);
+        let history = self.checks_history(&head);
+        self.shared
+            .with(|engine| verify(engine, &head, history, &mut |_, _, _| {}))?;
+        files::sync_tree(&self.dir)
     }
 
     fn checks_history(&self, head: &Head) -> bool {
@@ -276,6 +325,53 @@ impl SledStore {
             .map(|table| head.table(table).count)
             .fold(0, u64::saturating_add);
         records <= self.options.check_history_up_to
+    }
+}
+
+/// Opens engine and journal, brings to the one what is only in the other, and holds the outcome
+/// against what was acknowledged.
+fn recover(dir: &Path, options: &Options, acknowledged: u64) -> Result<Recovered, StoreError> {
+    if !dir.exists() && acknowledged > 0 {
+        return Err(StoreError::Damaged(format!(
+            "it is not there, but commit {acknowledged} was acknowledged"
+        )));
+    }
+    let (engine, found) = open_with_head(dir, options)?;
+    let longest = options.generation_bytes.saturating_mul(2);
+    #[cfg_attr(not(test), expect(unused_mut))]
+    let (mut journal, frames) = Journal::open(dir, found.commit, longest)?;
+    #[cfg(test)]
+    {
+        journal.skip_sync = options.skip_sync;
+    }
+    let head = frames.last().map_or(found, |frame| frame.head);
+    if head.commit < acknowledged {
+        return Err(StoreError::Damaged(format!(
+            "gap: the newest commit is {}, but {acknowledged} was acknowledged",
+            head.commit
+        )));
+    }
+    if !frames.is_empty() {
+        let (commits, newest) = (frames.len(), head.commit);
+        tracing::info!(commits, newest, "the journal is brought to the store");
+    }
+    let shared = Arc::new(Shared::default());
+    shared.replace(engine);
+    shared.spread_to.store(found.commit, Ordering::Relaxed);
+    shared.layers_mut(|layers| layers.replay(frames));
+    shared.spread(&AtomicBool::new(true))?;
+    Ok(Recovered {
+        shared,
+        journal,
+        head,
+    })
+}
+
+/// Why a frame could not be written.
+fn unwritten(error: &std::io::Error) -> StoreError {
+    match error.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full,
+        _ => StoreError::Failed(format!("the journal cannot be written: {error}")),
     }
 }
 
@@ -291,13 +387,13 @@ impl Store for SledStore {
     fn scan(&mut self, each: &mut Visit<'_>) -> Result<(), StoreError> {
         let history = self.checks_history(&self.head);
         let head = self.head;
-        let checked = self
-            .shared
-            .with(|engine| verify(engine, &head, history, each));
+        let checked = self.checkpoint().and_then(|()| {
+            self.shared
+                .with(|engine| verify(engine, &head, history, each))
+        });
         match (checked, self.evidence.take()) {
             (Err(StoreError::Damaged(what)), Some(evidence)) => {
-                self.broken = Some(what.clone());
-                self.shared.close();
+                self.shared.breaks(&what);
                 Err(evidence.keep(&what))
             }
             (checked, evidence) => {
@@ -318,7 +414,7 @@ impl Store for SledStore {
 
     fn breathe(&mut self) -> bool {
         let room = self.reserve.breathe();
-        if self.broken.is_some() || !room {
+        if self.shared.broken().is_some() || !room {
             return false;
         }
         if self.shared.is_open() {
@@ -330,7 +426,7 @@ impl Store for SledStore {
                 tracing::error!(%error, "the store does not open again");
                 self.shared.close();
                 if let StoreError::Damaged(what) = error {
-                    self.broken = Some(what);
+                    self.shared.breaks(&what);
                 }
                 false
             }
@@ -343,14 +439,20 @@ impl Store for SledStore {
 
     fn fault(&self) -> Option<String> {
         let found = self.history.as_ref().and_then(HistoryCheck::fault);
-        found.or_else(|| self.broken.clone())
+        found.or_else(|| self.shared.broken())
     }
 }
 
 impl Drop for SledStore {
     fn drop(&mut self) {
         self.history = None;
-        let sound = self.shared.is_open() && self.evidence.is_none();
+        let mut sound = self.shared.is_open() && self.evidence.is_none();
+        if self.shared.is_open()
+            && let Err(error) = self.checkpoint()
+        {
+            tracing::warn!(%error, "the journal is left to the next start");
+            sound = false;
+        }
         self.shared.close();
         if let Err(error) = self.witness.sync() {
             tracing::warn!(%error, "the witness of commits cannot be synced");
@@ -371,6 +473,73 @@ impl Shared {
             Some(engine) => job(engine),
             None => Err(StoreError::Failed("the store is closed after a failure".into()).into()),
         }
+    }
+
+    fn layers_mut<T>(&self, job: impl FnOnce(&mut Layers) -> T) -> T {
+        job(&mut self.layers.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    fn layers<T>(&self, job: impl FnOnce(&Layers) -> T) -> T {
+        job(&self.layers.read().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Checks every precondition and says what head the changes lead to.
+    fn advance(&self, mut head: Head, changes: &[Change]) -> Result<Head, StoreError> {
+        head.commit = head.commit.saturating_add(1);
+        let mut step = |engine: &Engine, layers: &Layers| {
+            for change in changes {
+                let Change { key, before, after } = change;
+                let stored = record::stored_key(key.table, &key.bytes);
+                let holds = match layers.get(key) {
+                    Some(row) => row.value == *before,
+                    None => read(engine, &stored)? == *before,
+                };
+                if !holds {
+                    return Err(StoreError::Conflict(key.clone()));
+                }
+                head.count(key.table, &stored, before.as_ref(), after.as_ref());
+            }
+            Ok(head)
+        };
+        self.with(|engine| self.layers(|layers| step(engine, layers)))
+    }
+
+    /// Brings the frozen generation to the tree, if there is one; says how many records it had.
+    fn spread(&self, hurry: &AtomicBool) -> Result<usize, StoreError> {
+        let _one = self
+            .spreading
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        let Some(frozen) = self.layers(Layers::frozen) else {
+            return Ok(0);
+        };
+        match spread::spread(self, &frozen, hurry) {
+            Ok(rows) => {
+                self.spread_to.store(frozen.head.commit, Ordering::Relaxed);
+                self.layers_mut(Layers::thaw);
+                Ok(rows)
+            }
+            Err(Fault::Engine(error)) => {
+                self.close();
+                Err(error)
+            }
+            Err(Fault::Sync(error)) => Err(self.breaks(&error.to_string())),
+        }
+    }
+
+    /// Ends all writing, for this reason.
+    fn breaks(&self, why: &str) -> StoreError {
+        let why = format!("{why}; restart when the disk is sound");
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
+        self.close();
+        StoreError::Failed(why)
+    }
+
+    fn broken(&self) -> Option<String> {
+        self.broken
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
     fn history_shrank(&self) -> bool {
@@ -401,6 +570,9 @@ impl Shared {
 
 impl Reader for Shared {
     fn get(&self, key: &Key) -> Result<Option<Bytes>, StoreError> {
+        if let Some(known) = self.layers(|layers| Some(layers.get(key)?.value.clone())) {
+            return Ok(known);
+        }
         let stored = record::stored_key(key.table, &key.bytes);
         self.with(|engine| read(engine, &stored))
     }
@@ -416,11 +588,15 @@ impl Reader for Shared {
         if from >= to {
             return Ok(Vec::new());
         }
+        let known =
+            self.layers(|layers| layers.range(&layers::bounds(table, from, to), direction, limit));
+        // Each record known here hides one of the tree's at most.
+        let wanted = limit.saturating_add(known.len());
         let bounds = record::stored_key(table, from)..record::stored_key(table, to);
-        self.with(|engine| {
+        let tree = self.with(|engine| {
             let mut rows = Vec::new();
             let mut iter = engine.tree.range(bounds);
-            while rows.len() < limit {
+            while rows.len() < wanted {
                 let next = guarded_item(|| match direction {
                     Direction::Forward => iter.next(),
                     Direction::Backward => iter.next_back(),
@@ -428,12 +604,16 @@ impl Reader for Shared {
                 let Some((key, stored)) = next else { break };
                 // Removed since: a range is no snapshot.
                 if let Some(value) = open_value(engine, &key, &stored)? {
-                    let bytes = key.get(1..).unwrap_or_default();
-                    rows.push((Bytes::copy_from_slice(bytes), value));
+                    let bytes = Bytes::copy_from_slice(key.get(1..).unwrap_or_default());
+                    rows.push((Key { table, bytes }, Some(value)));
                 }
             }
-            Ok(rows)
-        })
+            Ok::<_, StoreError>(rows)
+        })?;
+        Ok(Merge::new(known.into_iter(), tree.into_iter(), direction)
+            .filter_map(|(key, value)| Some((key.bytes, value?)))
+            .take(limit)
+            .collect())
     }
 }
 
@@ -443,14 +623,6 @@ fn weight(changes: &[Change]) -> u64 {
         .map(|change| change.key.bytes.len() + change.after.as_ref().map_or(0, Bytes::len))
         .fold(0usize, usize::saturating_add);
     u64::try_from(bytes).unwrap_or(u64::MAX)
-}
-
-fn reversed(change: Change) -> Change {
-    Change {
-        key: change.key,
-        before: change.after,
-        after: change.before,
-    }
 }
 
 #[cfg(test)]

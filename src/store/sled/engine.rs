@@ -15,7 +15,7 @@
 use super::Options;
 use crate::store::record::{self, Body, Head, HeadFault, Sealed, Space};
 use crate::store::schema::hex;
-use crate::store::{Change, StoreError, Table, files};
+use crate::store::{StoreError, files};
 use bytes::Bytes;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -100,18 +100,8 @@ pub(in crate::store) fn open_engine(
     })
 }
 
-/// Opens the engine and its head, and holds the head against what was acknowledged.
-pub(super) fn open_checked(
-    dir: &Path,
-    options: &Options,
-    fresh: bool,
-    acknowledged: u64,
-) -> Result<(Engine, Head), StoreError> {
-    if fresh && acknowledged > 0 {
-        return Err(StoreError::Damaged(format!(
-            "it is not there, but commit {acknowledged} was acknowledged"
-        )));
-    }
+/// Opens the engine and reads its head, making an empty one where there is nothing yet.
+pub(super) fn open_with_head(dir: &Path, options: &Options) -> Result<(Engine, Head), StoreError> {
     let tree = open_engine(dir, options.cache_bytes)?;
     let path = dir.join("db");
     let file = File::options()
@@ -126,17 +116,11 @@ pub(super) fn open_checked(
             let head = Head::empty();
             let mut batch = ::sled::Batch::default();
             batch.insert(&record::HEAD_KEY, head.encode());
-            write(&engine, batch, true).map_err(Fault::into_error)?;
+            write(&engine, batch).map_err(Fault::into_error)?;
             head
         }
         None => return Err(StoreError::Damaged("there are records but no head".into())),
     };
-    if head.commit < acknowledged {
-        return Err(StoreError::Damaged(format!(
-            "gap: the newest commit is {}, but {acknowledged} was acknowledged",
-            head.commit
-        )));
-    }
     Ok((engine, head))
 }
 
@@ -147,82 +131,17 @@ fn head_fault(fault: &HeadFault) -> StoreError {
     })
 }
 
-/// Checks every precondition and builds the batch and the head it leads to.
-pub(super) fn prepare(
-    engine: &Engine,
-    mut head: Head,
-    changes: &[Change],
-) -> Result<(::sled::Batch, Head), StoreError> {
-    head.commit = head.commit.saturating_add(1);
-    let mut batch = ::sled::Batch::default();
-    for change in changes {
-        let key = record::stored_key(change.key.table, &change.key.bytes);
-        let long = change.after.as_ref().map_or(0, Bytes::len) > record::VALUE_LIMIT;
-        if key.len() > record::KEY_LIMIT || long {
-            return Err(StoreError::Failed(format!(
-                "{:?}: key or value too long",
-                change.key.table
-            )));
-        }
-        if read(engine, &key)? != change.before {
-            return Err(StoreError::Conflict(change.key.clone()));
-        }
-        if let Some(before) = &change.before {
-            remove(&mut batch, &mut head, change.key.table, &key, before);
-        }
-        match &change.after {
-            Some(after) => insert(&mut batch, &mut head, change.key.table, &key, after),
-            None => batch.remove(key.as_slice()),
-        }
-    }
-    batch.insert(&record::HEAD_KEY, head.encode());
-    Ok((batch, head))
-}
-
-fn remove(batch: &mut ::sled::Batch, head: &mut Head, table: Table, key: &[u8], before: &Bytes) {
-    if let Some(sum) = head.table_mut(table) {
-        sum.remove(key, before);
-    }
-    if before.len() > record::PIECE {
-        for (index, piece) in (0u32..).zip(before.chunks(record::PIECE)) {
-            let at = record::piece_key(key, index);
-            if let Some(sum) = head.pieces_mut() {
-                sum.remove(&at, piece);
-            }
-            batch.remove(at);
-        }
-    }
-}
-
-fn insert(batch: &mut ::sled::Batch, head: &mut Head, table: Table, key: &[u8], after: &Bytes) {
-    if let Some(sum) = head.table_mut(table) {
-        sum.add(key, after);
-    }
-    let (sealed, pieces) = record::seal(key, head.commit, after);
-    for (index, piece) in (0u32..).zip(&pieces) {
-        let at = record::piece_key(key, index);
-        if let Some(sum) = head.pieces_mut() {
-            sum.add(&at, piece);
-        }
-        batch.insert(at, piece.as_ref());
-    }
-    batch.insert(key, sealed);
-}
-
 /// Hands the batch to sled, to the kernel and to the disk.
-pub(super) fn write(engine: &Engine, batch: ::sled::Batch, sync: bool) -> Result<(), Fault> {
+pub(super) fn write(engine: &Engine, batch: ::sled::Batch) -> Result<(), Fault> {
     guarded(|| {
         engine.tree.apply_batch(batch)?;
         engine.tree.flush().map(|_| ())
     })?;
-    if sync {
-        engine.file.sync_data().map_err(|error| {
-            Fault::Sync(StoreError::Failed(format!(
-                "the disk does not sync: {error}"
-            )))
-        })?;
-    }
-    Ok(())
+    engine.file.sync_data().map_err(|error| {
+        Fault::Sync(StoreError::Failed(format!(
+            "the disk does not sync: {error}"
+        )))
+    })
 }
 
 pub(super) fn read(engine: &Engine, key: &[u8]) -> Result<Option<Bytes>, StoreError> {

@@ -459,41 +459,167 @@ fn a_full_disk_refuses_and_recovers() {
 }
 
 #[test]
-fn a_commit_in_doubt_is_undone_when_the_engine_opens_again() {
-    for arrived in [true, false] {
+fn it_conforms_with_every_commit_a_generation() {
+    let mut dirs = Vec::new();
+    conformance::run(&mut || {
         let dir = tempfile::tempdir().unwrap();
-        filled(dir.path());
-        let mut store = open(dir.path()).unwrap();
-        store.scan(&mut |_, _, _| {}).unwrap();
-        let reader = store.reader();
-        let before = store.head;
-        let doubtful = vec![
-            put(Table::Meta, b"new", b"x"),
-            change(Table::Lease, &[3, 1], Some(&[3; 40]), Some(b"changed")),
-            change(Table::Number, &[3, 1], Some(&[3; 40]), None),
-        ];
-        if arrived {
-            store.commit(&doubtful).unwrap();
+        let store = SledStore::open(Options {
+            generation_bytes: 1,
+            ..options(dir.path())
+        });
+        dirs.push(dir);
+        Box::new(store.unwrap())
+    });
+}
+
+/// Copies the files of a running store, as a kill would leave them.
+fn killed(dir: &Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    files::copy_tree(dir, copy.path()).unwrap();
+    copy
+}
+
+#[test]
+fn what_is_only_in_the_journal_is_there_after_a_kill() {
+    for generation_bytes in [1, 2000, 1 << 20] {
+        let dir = tempfile::tempdir().unwrap();
+        let mut store = SledStore::open(Options {
+            generation_bytes,
+            ..options(dir.path())
+        })
+        .unwrap();
+        let long = vec![7; 9000];
+        let mut expected = Vec::new();
+        for round in 0u8..30 {
+            let value = if round % 7 == 0 { &long[..] } else { b"short" };
+            store.commit(&[put(Table::Lease, &[round], value)]).unwrap();
+            match round % 3 {
+                0 => store
+                    .commit(&[change(Table::Lease, &[round], Some(value), None)])
+                    .unwrap(),
+                1 => {
+                    let other = [round; 5000];
+                    let changed = change(Table::Lease, &[round], Some(value), Some(&other));
+                    store.commit(&[changed]).unwrap();
+                    expected.push((Table::Lease, vec![round], other.to_vec()));
+                }
+                _ => expected.push((Table::Lease, vec![round], value.to_vec())),
+            }
         }
-        // As if sled had failed under it.
-        store.head = before;
-        store.in_doubt = Some(doubtful.clone());
-        store.shared.close();
-        assert!(matches!(
-            store.commit(&doubtful),
-            Err(StoreError::Failed(_))
-        ));
-        let key = Key {
-            table: Table::Lease,
-            bytes: Bytes::from_static(&[3, 1]),
-        };
-        assert!(matches!(reader.get(&key), Err(StoreError::Failed(_))));
-        assert!(store.breathe());
-        assert_eq!(reader.get(&key).unwrap().as_deref(), Some(&[3; 40][..]));
-        assert_eq!(scanned(&mut store).len(), 80);
-        store.commit(&doubtful).unwrap();
-        drop(store);
-        assert_eq!(scanned(&mut open(dir.path()).unwrap()).len(), 80);
+        let newest = store.newest_commit();
+        let copy = killed(dir.path());
+        for _ in 0..2 {
+            let mut again = open(copy.path()).unwrap();
+            assert_eq!(again.newest_commit(), newest);
+            assert_eq!(scanned(&mut again), expected);
+        }
+    }
+}
+
+#[test]
+fn a_spreading_that_was_cut_short_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let mut store = open(dir.path()).unwrap();
+    store.scan(&mut |_, _, _| {}).unwrap();
+    for round in 0u8..40 {
+        let old = [round; 40];
+        let long = [round; 6000];
+        let changes = [
+            change(Table::Lease, &[round, 1], Some(&old), Some(&long)),
+            change(Table::Number, &[round, 1], Some(&old), None),
+        ];
+        store.commit(&changes).unwrap();
+    }
+    let mut expected = scanned_copy(&killed(dir.path()));
+    // Some of it reaches the tree, its head does not.
+    let head = store.head;
+    assert!(store.shared.layers_mut(|layers| layers.freeze(head)));
+    let frozen = store.shared.layers(Layers::frozen).unwrap();
+    let some = frozen.rows.iter().step_by(3);
+    let cut = layers::Frozen {
+        rows: some.map(|(key, row)| (key.clone(), row.clone())).collect(),
+        head: spread_head(&store),
+    };
+    spread::spread(&store.shared, &cut, &AtomicBool::new(true))
+        .map_err(Fault::into_error)
+        .unwrap();
+    let copy = killed(dir.path());
+    assert_eq!(scanned_copy(&copy), expected);
+    assert_eq!(scanned(&mut store), expected);
+    store.commit(&[put(Table::Meta, b"more", b"x")]).unwrap();
+    drop(store);
+    expected.insert(0, (Table::Meta, b"more".to_vec(), b"x".to_vec()));
+    assert_eq!(scanned(&mut open(dir.path()).unwrap()), expected);
+}
+
+fn scanned_copy(dir: &tempfile::TempDir) -> Vec<(Table, Vec<u8>, Vec<u8>)> {
+    scanned(&mut open(dir.path()).unwrap())
+}
+
+/// The head that lies in the tree.
+fn spread_head(store: &SledStore) -> Head {
+    let stored = store
+        .shared
+        .with(|engine| guarded(|| engine.tree.get(record::HEAD_KEY)));
+    Head::decode(&stored.unwrap().unwrap()).unwrap()
+}
+
+#[test]
+fn an_engine_that_failed_opens_again_with_all_that_was_committed() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let mut store = open(dir.path()).unwrap();
+    store.scan(&mut |_, _, _| {}).unwrap();
+    let reader = store.reader();
+    let changed = change(Table::Lease, &[3, 1], Some(&[3; 40]), Some(b"changed"));
+    store.commit(&[changed]).unwrap();
+    let head = store.head;
+    assert!(store.shared.layers_mut(|layers| layers.freeze(head)));
+    // As if sled had failed under it.
+    store.shared.close();
+    let more = [put(Table::Meta, b"more", b"x")];
+    assert!(matches!(store.commit(&more), Err(StoreError::Failed(_))));
+    let key = |table, bytes: &'static [u8]| Key {
+        table,
+        bytes: Bytes::from_static(bytes),
+    };
+    let unread = reader.get(&key(Table::Lease, &[4, 1]));
+    assert!(matches!(unread, Err(StoreError::Failed(_))));
+    assert!(store.breathe());
+    let read = reader.get(&key(Table::Lease, &[3, 1])).unwrap();
+    assert_eq!(read.as_deref(), Some(&b"changed"[..]));
+    assert!(store.shared.layers(Layers::is_empty));
+    store.commit(&more).unwrap();
+    drop(store);
+    assert_eq!(scanned(&mut open(dir.path()).unwrap()).len(), 81);
+}
+
+#[test]
+fn a_flipped_byte_in_the_journal_never_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    filled(dir.path());
+    let mut store = open(dir.path()).unwrap();
+    store.scan(&mut |_, _, _| {}).unwrap();
+    for round in 0u8..10 {
+        store
+            .commit(&[put(Table::Answer, &[round], &[round; 50])])
+            .unwrap();
+    }
+    let used = usize::try_from(store.journal.written()).unwrap();
+    for step in 0..40 {
+        let case = killed(dir.path());
+        let path = schema::store_dir(case.path(), record::SCHEMA).join("journal.0");
+        let mut bytes = fs::read(&path).unwrap();
+        let at = (used + 15) * step / 39;
+        bytes[at] ^= 0x20;
+        fs::write(&path, bytes).unwrap();
+        // Found by what lies behind it, or, in the last frame, by the witness.
+        let said = damage(case.path());
+        assert!(
+            said.contains("gap") || said.contains("whole"),
+            "byte {at}: {said}"
+        );
     }
 }
 

@@ -1,0 +1,169 @@
+//! Brings the frozen generation to the tree, in small batches and in order of keys, its head last:
+//! sled recovers to a prefix of its log, so where the head is, all before it is too. Cut short, it
+//! is begun anew, by the next start from the journal.
+//!
+//! ```text
+//!   committer ── freeze, ring ──▶ spreading thread ── batch, rest, batch, … head, flush, sync ──▶
+//!                                  thaw: the journal's other file is free
+//! ```
+
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::indexing_slicing,
+        clippy::cast_possible_truncation,
+        clippy::panic
+    )
+)]
+
+use super::Shared;
+use super::engine::{Engine, Fault, guarded, write};
+use super::layers::{Frozen, Row, Was};
+use crate::store::record::{self, Body, Sealed};
+use crate::store::{Key, StoreError};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+/// Records a batch: readers wait while one goes in.
+const BATCH: usize = 32;
+/// The rest after a batch, in times of what it took: most of a processor stays with the calls.
+const REST: u32 = 3;
+const REST_MAX: Duration = Duration::from_millis(20);
+
+/// The thread that spreads beside the commits.
+pub(super) struct Spreader {
+    bell: Option<SyncSender<()>>,
+    hurry: Arc<AtomicBool>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Spreader {
+    pub fn start(shared: Arc<Shared>) -> Result<Self, StoreError> {
+        let (bell, rung) = sync_channel(1);
+        let hurry = Arc::new(AtomicBool::new(false));
+        let hurried = Arc::clone(&hurry);
+        let thread = std::thread::Builder::new()
+            .name("spread".into())
+            .spawn(move || {
+                for () in rung {
+                    let started = Instant::now();
+                    match shared.spread(&hurried) {
+                        Ok(rows) => tracing::debug!(rows, took = ?started.elapsed(), "spread"),
+                        Err(error) => tracing::error!(%error, "the engine takes no more"),
+                    }
+                }
+            })
+            .map_err(|error| StoreError::Failed(format!("no thread to spread: {error}")))?;
+        Ok(Self {
+            bell: Some(bell),
+            hurry,
+            thread: Some(thread),
+        })
+    }
+
+    /// Tells the thread that there is something to spread.
+    pub fn ring(&self) {
+        match self.bell.as_ref().map(|bell| bell.try_send(())) {
+            // Rung already: it comes round again.
+            Some(Ok(()) | Err(TrySendError::Full(()))) | None => {}
+            Some(Err(TrySendError::Disconnected(()))) => {
+                tracing::error!("the spreading thread is gone");
+            }
+        }
+    }
+
+    /// Takes no rests any more, while somebody waits.
+    pub fn hurry(&self) -> &AtomicBool {
+        self.hurry.store(true, Ordering::Relaxed);
+        &self.hurry
+    }
+
+    /// Takes rests again.
+    pub fn relax(&self) {
+        self.hurry.store(false, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Spreader {
+    fn drop(&mut self) {
+        self.hurry();
+        self.bell = None;
+        if let Some(thread) = self.thread.take()
+            && thread.join().is_err()
+        {
+            tracing::error!("the spreading thread ended in a panic");
+        }
+    }
+}
+
+/// Writes a generation to the tree, and makes it durable there. Returns how many records it had.
+pub(super) fn spread(shared: &Shared, frozen: &Frozen, hurry: &AtomicBool) -> Result<usize, Fault> {
+    let mut written = 0usize;
+    let mut rows = frozen.rows.iter().filter(|(_, row)| !row.is_nothing());
+    loop {
+        let started = Instant::now();
+        let mut batch = ::sled::Batch::default();
+        let mut taken = 0usize;
+        shared.with(|engine| {
+            for (key, row) in rows.by_ref().take(BATCH) {
+                put(engine, &mut batch, key, row)?;
+                taken = taken.saturating_add(1);
+            }
+            guarded(|| engine.tree.apply_batch(batch))
+        })?;
+        if taken == 0 {
+            break;
+        }
+        written = written.saturating_add(taken);
+        if !hurry.load(Ordering::Relaxed) {
+            std::thread::sleep(started.elapsed().saturating_mul(REST).min(REST_MAX));
+        }
+    }
+    let mut last = ::sled::Batch::default();
+    last.insert(&record::HEAD_KEY, frozen.head.encode());
+    shared.with(|engine| write(engine, last))?;
+    Ok(written)
+}
+
+fn put(engine: &Engine, batch: &mut ::sled::Batch, key: &Key, row: &Row) -> Result<(), StoreError> {
+    let stored = record::stored_key(key.table, &key.bytes);
+    let old = match row.was {
+        Was::Absent => 0,
+        Was::There(pieces) => pieces,
+        Was::Unknown => pieces_of(engine, &stored)?,
+    };
+    let mut pieces = 0u32;
+    match &row.value {
+        None => batch.remove(stored.as_slice()),
+        Some(value) => {
+            let (sealed, parts) = record::seal(&stored, row.commit, value);
+            for part in &parts {
+                batch.insert(record::piece_key(&stored, pieces), part.as_ref());
+                pieces = pieces.saturating_add(1);
+            }
+            batch.insert(stored.as_slice(), sealed);
+        }
+    }
+    for piece in pieces..old {
+        batch.remove(record::piece_key(&stored, piece));
+    }
+    Ok(())
+}
+
+/// In how many pieces the tree holds a value.
+fn pieces_of(engine: &Engine, stored_key: &[u8]) -> Result<u32, StoreError> {
+    let stored = guarded(|| engine.tree.get(stored_key))?;
+    let body = stored
+        .as_deref()
+        .and_then(Sealed::split)
+        .map(|sealed| sealed.body());
+    Ok(match body {
+        Some(Body::Pieces(length)) => record::piece_count(length),
+        _ => 0,
+    })
+}
