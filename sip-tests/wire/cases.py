@@ -1,5 +1,5 @@
 """The cases: sip-bridging sections 1 to 5 and 7, each with both sides and the record in view."""
-import math, re, time
+import math, re, signal, time
 from gateway import PATIENCE
 from phone import Leg, Missing, build, connect, sender_report
 
@@ -124,6 +124,18 @@ def _(t):
     a.bye_comes()
     b.expect(200)
     t.record(ended_by="callee", sip_code="200")
+
+
+@case("trunks: a process that stood still takes the next call: that was no overload")
+def _(t):
+    caller, callee = t.sides()
+    number = single(t)
+    t.g.process.send_signal(signal.SIGSTOP)
+    time.sleep(1.5)  # longer than any turn may be late
+    t.g.process.send_signal(signal.SIGCONT)
+    time.sleep(0.2)  # the call is to come after the turn that was late; if it comes in it, that is good as well
+    hang_up(*connect(caller, callee, number))
+    t.record(sip_code="200")
 
 
 def connect_to(t, caller, callee, moved):
