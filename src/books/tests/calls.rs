@@ -506,3 +506,26 @@ fn the_heart_beats_while_calls_are_up() {
     rig.wait(Duration::from_secs(10));
     assert_eq!(decode(&rig.store[&alive_key()]), Ok(beat));
 }
+
+/// Else a crash after an hour of a full disk would leave calls that ended an hour ago.
+#[test]
+fn the_heart_beats_while_the_store_is_full() {
+    let mut rig = Rig::furnished();
+    let (_, number) = leased(&mut rig);
+    let call = up(&mut rig, number);
+    for _ in 0..100 {
+        rig.pass(Duration::from_secs(1));
+        rig.books.handle_timeout(rig.now);
+        rig.fail(&StoreError::Full);
+        // What is left goes into the commit that a full store still takes.
+        rig.flush();
+        assert_eq!(decode(&rig.store[&alive_key()]), Ok(rig.now.wall));
+    }
+    // A heart that beats for nobody is not tried again for ever.
+    rig.pass(Duration::from_secs(1));
+    rig.books.handle_timeout(rig.now);
+    rig.close(call, 1);
+    rig.flush();
+    rig.wait(Duration::from_secs(1));
+    assert_eq!(rig.books.batch_is_urgent(), None);
+}
