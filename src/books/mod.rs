@@ -44,7 +44,7 @@ pub mod records;
 mod tests;
 
 use crate::domain::{CallId, CustomerId, E164, LeaseKind, Now, ReferenceId};
-use crate::lease::{Directory, LeaseBook, pool};
+use crate::lease::{Directory, Holdings, LeaseBook, pool};
 use crate::ledger::Ledger;
 use crate::store::{Change, StoreError, Table};
 use batch::{Batch, Deferred, Undo, Waiting};
@@ -123,7 +123,7 @@ pub struct Figures {
     /// Numbers by state.
     pub numbers: pool::Figures,
     /// Running leases.
-    pub leases: u64,
+    pub leases: Holdings,
     /// Customers.
     pub customers: u64,
     /// Calls admitted and not closed.
@@ -411,7 +411,7 @@ impl Books {
     pub fn figures(&self) -> Figures {
         Figures {
             numbers: self.leases.pool().figures(),
-            leases: self.leases.len() as u64,
+            leases: self.leases.total(),
             customers: self.ledger.len() as u64,
             calls: self.calls.len() as u64,
             open_calls: self.ledger.open_calls() as u64,
