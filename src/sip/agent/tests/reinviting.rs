@@ -88,6 +88,56 @@ fn a_reinvite_without_offer_goes_both_ways() {
     world.quiet();
 }
 
+/// A re-INVITE of ours, answered by `answer`, and its ACK.
+fn reinvited(world: &mut World, key: CallKey, answer: &str) -> (Message, Message) {
+    world.command(key, reoffer(Side::Callee));
+    let invite = world.request(CALLEE, Method::Invite);
+    world.receive(CALLEE, respond(&invite, 200, "").sdp(answer));
+    let ack = world.request(CALLEE, Method::Ack);
+    assert!(matches!(world.event(Side::Callee), LegEvent::Reanswered(_)));
+    (invite, ack)
+}
+
+/// RFC 3261 §13.2.2.4: "The ACK MUST be passed to the client transport every time a retransmission
+/// of the 2xx final response that triggered the ACK arrives", the one of that 2xx.
+#[test]
+fn the_2xx_of_an_earlier_reinvite_gets_its_own_ack_again() {
+    let mut world = World::new();
+    let Up { key, .. } = up(&mut world);
+    let earlier: Vec<_> = (0..3)
+        .map(|_| reinvited(&mut world, key, CALLEE_SDP))
+        .collect();
+    for (invite, ack) in &earlier {
+        world.receive(CALLEE, respond(invite, 200, "").sdp(CALLEE_SDP));
+        let again = world.request(CALLEE, Method::Ack);
+        assert_eq!(again.cseq(), invite.cseq());
+        assert_eq!(again.top_via(), ack.top_via());
+        world.quiet();
+    }
+}
+
+#[test]
+fn acks_are_kept_for_half_a_minute_and_not_without_end() {
+    let mut world = World::new();
+    let Up { key, .. } = up(&mut world);
+    let invites: Vec<_> = (0..8)
+        .map(|_| reinvited(&mut world, key, CALLEE_SDP).0)
+        .collect();
+    // With the first INVITE's they were nine.
+    assert_eq!(world.counted.last(), Some(&("sip_bounds", "acks")));
+    world.receive(CALLEE, respond(&invites[0], 200, "").sdp(CALLEE_SDP));
+    world.request(CALLEE, Method::Ack);
+    reinvited(&mut world, key, CALLEE_SDP);
+    world.receive(CALLEE, respond(&invites[0], 200, "").sdp(CALLEE_SDP));
+    world.quiet();
+    let before = world.counted.len();
+    world.pass_millis(33_000);
+    for _ in 0..8 {
+        reinvited(&mut world, key, CALLEE_SDP);
+    }
+    assert_eq!(world.counted.len(), before);
+}
+
 #[test]
 fn a_refused_reinvite_leaves_the_dialog() {
     let mut world = World::new();
