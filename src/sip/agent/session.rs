@@ -144,7 +144,7 @@ impl Session {
 
     /// Whether nothing more will come of it.
     pub(super) fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
+        self.phase == Phase::Closed && self.accept.is_none()
     }
 
     pub(super) fn await_ack(&mut self, accept: Accept, wire: &mut Wire<'_>) {
@@ -203,7 +203,10 @@ impl Session {
             return; // both BYEs crossed; ours still waits for its response
         }
         let cause = reason::read(message);
+        // Who hangs up need not have seen our 2xx to its re-INVITE: that is owed until its ACK.
+        let owed = self.accept.take_if(|accept| !accept.initial);
         self.close(wire);
+        self.accept = owed;
         wire.event(self.side, LegEvent::Ended(cause));
     }
 

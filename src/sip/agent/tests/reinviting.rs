@@ -371,6 +371,46 @@ fn a_bye_ends_a_reinvite_that_waits() {
     world.assert_empty();
 }
 
+/// RFC 3261 §13.3.1.4: the 2xx may have been lost, and its INVITE is owed a final response.
+#[test]
+fn the_2xx_of_a_reinvite_is_repeated_after_the_peers_bye() {
+    for acknowledged in [true, false] {
+        let mut world = World::new();
+        let Up {
+            key, mut caller, ..
+        } = up(&mut world);
+        let invite = caller.request("INVITE");
+        let ack = caller.ack();
+        world.receive(CALLER, invite);
+        world.event(Side::Caller);
+        world.response(CALLER, 100);
+        world.command(
+            key,
+            SipCommand::AnswerOffer(Side::Caller, Some(OFFER.into())),
+        );
+        world.response(CALLER, 200);
+        world.receive(CALLER, caller.request("BYE"));
+        world.response(CALLER, 200);
+        assert!(matches!(world.event(Side::Caller), LegEvent::Ended(_)));
+        world.command(key, SipCommand::Bye(Side::Callee, cause(0, 16)));
+        let bye = world.request(CALLEE, Method::Bye);
+        world.receive(CALLEE, respond(&bye, 200, ""));
+        world.pass_millis(600);
+        assert_eq!(world.response(CALLER, 200).method(), Method::Invite);
+        if acknowledged {
+            world.receive(CALLER, ack.sdp(CALLER_SDP));
+        } else {
+            world.pass_millis(33_000);
+            while let Some(again) = world.next(CALLER) {
+                assert_eq!(again.status(), Some(200));
+            }
+        }
+        world.gone();
+        world.pass_millis(33_000);
+        world.assert_empty();
+    }
+}
+
 /// RFC 3261 §13.2.2.4: else the peer repeats it for half a minute.
 #[test]
 fn the_2xx_of_a_reinvite_that_crosses_the_callers_bye_gets_its_ack() {
