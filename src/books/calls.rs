@@ -309,6 +309,7 @@ impl Books {
             key,
             event: BooksEvent::Recorded,
         });
+            self.name_lease(&mut close.record, close.at);
         let twice = self.closed.contains(&call_id)
             || self
                 .batch
@@ -327,6 +328,26 @@ impl Books {
             for (key, row) in record_rows(&close.record) {
                 self.batch.put(key, None, Some(row));
             }
+    /// A call that was refused after its lease was found was told nothing of it but whose it is: the
+    /// directory has no room for references.
+    fn name_lease(&self, record: &mut CallRecord, at: UnixMillis) {
+        if record.reference_id.is_some() || record.lease_kind.is_none() {
+            return;
+        }
+        let digits = record.leased_number.strip_prefix('+');
+        let lease = digits
+            .and_then(E164::from_digits)
+            .and_then(|number| self.leases.pool().find(number))
+            .and_then(|slot| self.leases.pool().lease(slot))
+            .and_then(|place| self.leases.lease(place));
+        // Not if it ended meanwhile, nor another that has the number since.
+        record.reference_id = lease
+            .filter(|lease| lease.expires > at)
+            .filter(|lease| record.customer_id == Some(lease.customer))
+            .filter(|lease| record.lease_kind == Some(lease.kind))
+            .map(|lease| lease.reference);
+    }
+
             self.batch.kept.push(Kept::Close(close));
         }
         self.batch.waiting.extend(notice.map(Waiting::Notice));

@@ -258,6 +258,52 @@ fn a_postpaid_call_pays_for_what_began_while_the_books_were_silent() {
     assert_eq!((record.blocks, record.charge), (2, Credit(200)));
 }
 
+/// Whoever looks for a lease's calls finds the refused ones too.
+#[test]
+fn records_of_refused_calls_name_their_lease() {
+    let mut rig = Rig::furnished();
+    let (lease, number) = leased(&mut rig);
+    let refused_record = |rig: &Rig, customer: u32| {
+        let mut record = rig.record(CallId(Uuid::from_u128(u128::from(customer) + 900)));
+        record.customer_id = Some(CustomerId(customer));
+        record.leased_number = number.to_string().into();
+        record.answered_at = None;
+        record.reason = "no_credit".into();
+        record
+    };
+    let close = |rig: &mut Rig, record: CallRecord| {
+        let call = record.call_id;
+        rig.command(call, LedgerCommand::Close(Box::new(record)));
+        rig.fail(&StoreError::Failed("x".into()));
+        rig.flush();
+        rig.records()
+            .into_iter()
+            .find(|record| record.call_id == call)
+            .unwrap()
+    };
+    let record = refused_record(&rig, 1);
+    let record = close(&mut rig, record);
+    assert_eq!(record.reference_id, Some(lease.reference));
+    let key = record_by_reference_key(lease.reference, record.received_at, record.call_id);
+    assert!(rig.store.contains_key(&key));
+    // Another customer's lease is not taken for it, nor one of another kind.
+    let record = refused_record(&rig, 2);
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    let mut record = refused_record(&rig, 3);
+    record.customer_id = Some(CustomerId(1));
+    record.lease_kind = Some(LeaseKind::Group);
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    // No lease was found.
+    let mut record = refused_record(&rig, 4);
+    record.lease_kind = None;
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    // It has ended meanwhile.
+    rig.ask(release(&lease)).unwrap();
+    let mut record = refused_record(&rig, 5);
+    record.customer_id = Some(CustomerId(1));
+    assert_eq!(close(&mut rig, record).reference_id, None);
+}
+
 #[test]
 fn an_unanswered_call_costs_nothing_and_leaves_its_record() {
     let mut rig = Rig::furnished();
