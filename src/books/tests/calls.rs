@@ -501,17 +501,34 @@ fn a_crash_charges_what_had_begun_and_leaves_a_record() {
     assert_eq!(rig.balance(1), 800);
 }
 
+/// Both times of a crash's record are the wall clock's; the charge must not hang on them.
 #[test]
-fn blocks_held_far_ahead_are_not_charged_by_a_crash() {
-    let mut rig = Rig::furnished();
-    let (_, number) = leased(&mut rig);
-    let call = up(&mut rig, number);
-    rig.command(call, LedgerCommand::Hold(9));
-    rig.flush();
-    rig.wait(Duration::from_secs(20));
-    rig.restart();
-    assert_eq!(rig.records()[0].blocks, 1);
-    assert_eq!(rig.balance(1), 900);
+fn a_clock_that_is_set_changes_no_charge_of_a_crash() {
+    for (forwards, duration) in [(false, 60_000), (true, 180_000)] {
+        let mut rig = Rig::furnished();
+        let (_, number) = leased(&mut rig);
+        let call = up(&mut rig, number);
+        for _ in 0..130 {
+            rig.wait(Duration::from_secs(1));
+            match rig.now.wall.0 - START {
+                58_000 => rig.command(call, LedgerCommand::Hold(2)),
+                118_000 => rig.command(call, LedgerCommand::Hold(3)),
+                _ => {}
+            }
+        }
+        let hour = 3_600_000;
+        rig.now.wall.0 = match forwards {
+            true => rig.now.wall.0 + hour,
+            false => rig.now.wall.0 - hour,
+        };
+        rig.wait(Duration::from_secs(1));
+        rig.restart();
+        let record = &rig.records()[0];
+        assert_eq!((record.blocks, record.charge), (3, Credit(300)));
+        // Within what had begun for certain and what was held.
+        assert_eq!(record.duration_millis, duration);
+        assert!(Some(record.ended_at) >= record.answered_at);
+    }
 }
 
 #[test]
