@@ -103,6 +103,8 @@ pub struct World {
     cut_off: bool,
     records: Vec<CallRecord>,
     /// Pairs of lines that heard each other, in a life.
+    /// The gateway was told to end its calls and wait for nothing.
+    hurried: bool,
     heard: BTreeSet<(u64, String, String)>,
     ledger: Ledger,
     wire: Wire,
@@ -159,6 +161,7 @@ impl World {
             loud: false,
             broken: None,
             weather,
+            hurried: false,
             chance,
         };
         world.plan();
@@ -276,7 +279,10 @@ impl World {
                     match event {
                         Event::Pool => node.request(Ticket(0), Node::pool(), None),
                         Event::Reload => node.reload(self.probing, now),
-                        Event::EndCalls => node.worker.end_calls(now),
+                        Event::EndCalls => {
+                            self.hurried = true;
+                            node.worker.end_calls(now);
+                        }
                         Event::Unreachable(carrier) => {
                             self.cut_off = true;
                             node.worker.path_failed(path(addr(CARRIERS[carrier])), now);

@@ -247,16 +247,18 @@ impl Session {
         let Some(accept) = self.accept.take() else {
             return;
         };
-        if let Some(cause) = self.bye.take() {
-            return self.send_bye(cause, wire);
-        }
+        let bye = self.bye.take();
         let answer = body::session_if_any(message).filter(|_| accept.delayed);
         if accept.initial {
+            // The call is charged for it, over or not.
             wire.event(self.side, LegEvent::Confirmed(answer));
-        } else if accept.delayed {
+        } else if accept.delayed && bye.is_none() && self.phase == Phase::Confirmed {
             wire.event(self.side, LegEvent::OfferConfirmed(answer));
         }
-        self.start_waiting(wire);
+        match bye {
+            Some(cause) => self.send_bye(cause, wire),
+            None => self.start_waiting(wire),
+        }
     }
 
     /// A 2xx that comes again, outside its transaction; or to a re-INVITE that was given up when
@@ -315,12 +317,14 @@ impl Session {
         }
         let initial = accept.initial;
         self.accept = None;
-        if let Some(cause) = self.bye.take() {
-            self.send_bye(cause, wire);
-        } else if initial {
-            // The call ends it with a BYE (§13.3.1.4).
+        let bye = self.bye.take();
+        if initial {
+            // The call ends it with a BYE (§13.3.1.4), if it has not yet.
             wire.event(self.side, LegEvent::Unconfirmed);
-        } else {
+        }
+        if let Some(cause) = bye {
+            self.send_bye(cause, wire);
+        } else if !initial {
             self.lose(Cause { sip: 408, q850: 0 }, true, wire);
         }
     }
