@@ -688,7 +688,7 @@ def _(t):
     caller.silent("BYE", 0.3)
     a.ack()
     a.bye_comes()
-    t.record(ended_by="callee", sip_code="200")
+    t.record(ended_by="callee", sip_code="200", blocks="1")
 
 
 @case("races: both hang up at once")
