@@ -1,5 +1,6 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
+use super::meter::WorkerMeter;
 use super::settings;
 use crate::api;
 use crate::api::dispatch::Api;
@@ -10,7 +11,7 @@ use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
-use crate::engine::signalling::{Control, Signalling};
+use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Parts, Update, Worker};
 use crate::media::ports::{PortPool, Ports};
 use crate::observe::{Endpoints, Health, Metrics};
@@ -58,12 +59,12 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything; when this returns, calls and requests are served.
+    /// Starts everything; when this returns, calls and requests are served. `metrics` may have
+    /// sources of its own already (the log's).
     ///
     /// # Errors
     /// What could not be had: says which part and why.
-    pub fn start(config: Config) -> Result<Self, String> {
-        let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    pub fn start(config: Config, metrics: Metrics) -> Result<Self, String> {
         let health = Arc::new(Health::default());
         let plan = settings::plan(&config)?;
         let shelf = open_books(&config, &plan)?;
@@ -74,19 +75,23 @@ impl Gateway {
         let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
         let calls_up = Arc::new(AtomicUsize::new(0));
         let (control, control_in) = mpsc::channel(CONTROLS);
-        let worker = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        let parts = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        let worker = Worker::new(parts.parts);
+        let meter = WorkerMeter::new(&metrics, &health);
+        // Whoever asks first, right after the start, finds every figure there.
+        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
         let http = open_http(&config, &plan, &runtime, &shelf, endpoint)?;
-        super::meter::observe_api(&metrics, &http.api);
         let signalling = spawn_signalling(Signalling {
-            worker: Worker::new(worker.parts),
+            worker,
             endpoints,
             books: Box::new(shelf.handle.clone()),
             notices: shelf.notices,
             control: control_in,
-            relay_ready: worker.relay_ready,
-            meter: Box::new(super::meter::WorkerMeter::new(&metrics, &health, &config)),
+            relay_ready: parts.relay_ready,
+            meter: Box::new(meter),
             calls_up: Arc::clone(&calls_up),
         })?;
         health.set_sip_listening(true);
@@ -101,7 +106,7 @@ impl Gateway {
             calls_up,
             control,
             signalling: Some(signalling),
-            _relay: worker.threads,
+            _relay: parts.threads,
             handle: shelf.handle,
             lookup: shelf.lookup,
             api: http.api,
@@ -178,6 +183,7 @@ impl Gateway {
         self.handle.reload(settings::books(&config, &plan));
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;
+        super::expected::expect(&self.metrics, &config);
         self.config = config;
         Ok(())
     }
@@ -302,7 +308,7 @@ fn open_http(
     shelf: &Shelf,
     endpoints: Endpoints,
 ) -> Result<Http, String> {
-    let beside = Arc::new(super::meter::Beside(endpoints));
+    let beside = Arc::new(super::meter::Beside(endpoints.clone()));
     let api = Arc::new(Api::new(
         settings::api(config, plan)?,
         shelf.handle.clone(),
@@ -314,6 +320,7 @@ fn open_http(
     let server = runtime.block_on(bind)?;
     let address = server.address().map_err(|error| error.to_string())?;
     let tls = server.tls_handle();
+    super::meter::observe_api(endpoints.metrics(), &api);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = runtime.spawn(server.run(async {
         let _ = stopped.await;

@@ -3,7 +3,6 @@
 use crate::api::dispatch::Api;
 use crate::api::metrics::BUCKETS_MICROS;
 use crate::api::neighbours::{self, BesideAnswer};
-use crate::config::Config;
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
@@ -62,7 +61,7 @@ struct PortFigures {
 
 impl WorkerMeter {
     /// Counts into `metrics`.
-    pub fn new(metrics: &Metrics, health: &Arc<Health>, config: &Config) -> Self {
+    pub fn new(metrics: &Metrics, health: &Arc<Health>) -> Self {
         let this = Self {
             metrics: metrics.clone(),
             health: Arc::clone(health),
@@ -96,13 +95,6 @@ impl WorkerMeter {
                 sink.add(&rows::MEDIA_PORTS, &[state], figure.load(Ordering::Relaxed));
             }
         }));
-        health.set_trunks_up(
-            config
-                .trunks
-                .iter()
-                .filter(|trunk| trunk.direction.takes())
-                .count(),
-        );
         this
     }
 
@@ -233,6 +225,7 @@ pub fn observe_books(metrics: &Metrics, health: &Arc<Health>, handle: &BooksHand
             failed.iter().map(|figure| figure.get()).sum(),
         );
         sink.add(&rows::STORE_BYTES, &[], figures.store_bytes.get());
+        sink.add(&rows::STORE_FAULTS, &[], figures.store_faults.get());
         sink.add(
             &rows::QUEUE_DEPTH,
             &["books_requests"],
@@ -300,6 +293,11 @@ pub fn observe_api(metrics: &Metrics, api: &Api<BooksHandle>) {
             &rows::REFUSED,
             &["http_connections"],
             load(&figures.connections_refused),
+        );
+        sink.add(
+            &rows::HTTP_HANDSHAKES_FAILED,
+            &[],
+            load(&figures.handshakes_failed),
         );
     }));
 }
