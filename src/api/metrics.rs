@@ -64,6 +64,8 @@ pub struct Metrics {
     pub connections: AtomicU64,
     /// Connections closed at once because there were too many.
     pub connections_refused: AtomicU64,
+    /// Connections closed at once because their source had its share.
+    pub shares_refused: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: AtomicU64,
 }
@@ -79,6 +81,7 @@ impl Metrics {
             durations: (0..rows).map(|_| Histogram::default()).collect(),
             connections: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
+            shares_refused: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
         }
     }

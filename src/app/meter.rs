@@ -295,6 +295,11 @@ pub fn observe_api(metrics: &Metrics, api: &Api<BooksHandle>) {
             load(&figures.connections_refused),
         );
         sink.add(
+            &rows::REFUSED,
+            &["http_connections_per_address"],
+            load(&figures.shares_refused),
+        );
+        sink.add(
             &rows::HTTP_HANDSHAKES_FAILED,
             &[],
             load(&figures.handshakes_failed),
