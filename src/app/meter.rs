@@ -6,6 +6,7 @@ use crate::api::neighbours::{self, BesideAnswer};
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
+use crate::engine::life;
 use crate::engine::signalling::Meter;
 use crate::engine::worker::Worker;
 use crate::media::flow::DropReason;
@@ -126,15 +127,7 @@ impl WorkerMeter {
 impl Meter for WorkerMeter {
     fn ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        tracing::info!(
-            call_id = %record.call_id,
-            trunk_in = %record.trunk_in,
-            trunk_out = %record.trunk_out,
-            reason = %record.reason,
-            sip_code = record.sip_code,
-            duration_ms = record.duration_millis,
-            "call ended"
-        );
+        life::ended(record);
     }
 
     fn count(&self, name: &'static str, label: &'static str) {
