@@ -15,6 +15,7 @@ pub mod limits;
 mod meter;
 pub mod settings;
 pub mod signals;
+mod watch;
 
 pub use gateway::Gateway;
 

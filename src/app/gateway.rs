@@ -2,6 +2,7 @@
 
 use super::meter::WorkerMeter;
 use super::settings;
+use super::watch::{self, DataDirectory};
 use crate::api;
 use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
@@ -17,8 +18,8 @@ use crate::media::ports::{PortPool, Ports};
 use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::sip::agent::{self, Agent};
-use crate::store::Reader;
 use crate::store::sled::SledStore;
+use crate::store::{Reader, StoreError};
 use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -70,6 +71,7 @@ impl Gateway {
         let shelf = open_books(&config, &plan)?;
         super::meter::observe_books(&metrics, &health, &shelf.handle);
         let runtime = http_runtime()?;
+        watch_data(&config, &runtime, &metrics, &health)?;
         add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
         let endpoints = bind_sip(&config)?;
         let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
@@ -275,20 +277,46 @@ struct Shelf {
 fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
     let mut options = crate::store::sled::Options::new(&config.node.data_dir);
     settings::store(config, &mut options);
-    let store = SledStore::open(options).map_err(|error| error.to_string())?;
+    let said = |error: StoreError| in_place(&config.node.data_dir, &error);
+    let store = SledStore::open(options).map_err(said)?;
     let books = Books::new(settings::books(config, plan));
     let lookup: Arc<dyn Lookup> = books.directory();
     let (sender, notices) = mpsc::unbounded_channel();
     let sink = Box::new(Notices(sender));
     let limits = books_thread::Limits::default();
-    let (handle, report) = books_thread::start(books, Box::new(store), sink, limits)
-        .map_err(|error| error.to_string())?;
+    let (handle, report) =
+        books_thread::start(books, Box::new(store), sink, limits).map_err(said)?;
     say(&report);
     Ok(Shelf {
         handle,
         lookup,
         notices,
     })
+}
+
+/// What is wrong with the store, and where that is: what the engine says itself names no place.
+fn in_place(data_dir: &std::path::Path, error: &StoreError) -> String {
+    let (place, said) = (data_dir.display().to_string(), error.to_string());
+    if said.contains(&place) {
+        said
+    } else {
+        format!("{place}: {said}")
+    }
+}
+
+fn watch_data(
+    config: &Config,
+    runtime: &Runtime,
+    metrics: &Metrics,
+    health: &Arc<Health>,
+) -> Result<(), String> {
+    let path = &config.node.data_dir;
+    let directory =
+        DataDirectory::of(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    watch::observe(metrics, health);
+    // It ends with the runtime.
+    drop(runtime.spawn(directory.watch(Arc::clone(health))));
+    Ok(())
 }
 
 /// The API, listening.
@@ -487,4 +515,19 @@ fn parts(
         relay_ready,
         threads,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_is_wrong_with_the_store_names_its_place_once() {
+        let here = Path::new("/var/lib/leasebridge");
+        let bare = StoreError::Damaged("Read corrupted data at file offset 7".into());
+        assert!(in_place(here, &bare).starts_with("/var/lib/leasebridge: "));
+        let placed = StoreError::Damaged("/var/lib/leasebridge/store.2: gap".into());
+        assert_eq!(in_place(here, &placed), placed.to_string());
+    }
 }

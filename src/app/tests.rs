@@ -6,7 +6,7 @@ use crate::observe::{Metrics, catalogue};
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A configuration whose addresses the system chooses; media ports are bound when a call wants them.
 fn config(data: &Path) -> Config {
@@ -42,6 +42,34 @@ fn get(gateway: &Gateway, path: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
+}
+
+/// Waits, long if need be, until `there` says so.
+fn becomes(what: &str, there: impl Fn() -> bool) {
+    let end = Instant::now() + Duration::from_secs(60);
+    while !there() {
+        assert!(Instant::now() < end, "{what}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+#[test]
+fn a_data_directory_that_is_moved_away_is_noticed() {
+    let directory = tempfile::tempdir().unwrap();
+    let (data, away) = (directory.path().join("data"), directory.path().join("away"));
+    let gateway = Gateway::start(config(&data), Metrics::new().unwrap()).unwrap();
+    assert!(get(&gateway, "/readyz").starts_with("HTTP/1.1 200"));
+    std::fs::rename(&data, &away).unwrap();
+    becomes("it is not said", || {
+        get(&gateway, "/readyz").contains("data directory gone")
+    });
+    assert!(get(&gateway, "/metrics").contains("\nleasebridge_data_directory_present 0\n"));
+    std::fs::rename(&away, &data).unwrap();
+    becomes("it is not seen again", || {
+        get(&gateway, "/readyz").starts_with("HTTP/1.1 200")
+    });
+    assert!(get(&gateway, "/metrics").contains("\nleasebridge_data_directory_present 1\n"));
+    gateway.end().unwrap();
 }
 
 #[test]

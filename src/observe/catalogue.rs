@@ -273,6 +273,12 @@ pub const STORE_FAULTS: Row = gauge(
     &[],
     "1 once something is wrong with the store that does not mend itself, else 0.",
 );
+/// The data directory.
+pub const DATA_DIRECTORY: Row = gauge(
+    "leasebridge_data_directory_present",
+    &[],
+    "1 while node.data_dir holds the files that are open, 0 once they were deleted or moved.",
+);
 /// Queues.
 pub const QUEUE_DEPTH: Row = gauge(
     "leasebridge_queue_depth",
@@ -408,6 +414,7 @@ pub const ALL: &[Row] = &[
     STORE_FAILURES,
     STORE_BYTES,
     STORE_FAULTS,
+    DATA_DIRECTORY,
     QUEUE_DEPTH,
     REFUSED,
     LEDGER_CHECKS,
