@@ -9,16 +9,19 @@
 //! ```
 
 mod entropy;
+mod expected;
 mod gateway;
 pub mod limits;
 mod meter;
 pub mod settings;
 pub mod signals;
+mod watch;
 
 pub use gateway::Gateway;
 
 use crate::config::LogFormat;
 use crate::config::{Config, Environment};
+use crate::observe::Metrics;
 use crate::observe::log::{self, Log, LogError};
 use signals::{Signals, Wish};
 use std::path::Path;
@@ -33,23 +36,36 @@ const DRAIN_LOOK: Duration = Duration::from_millis(50);
 pub fn serve(path: &Path, config: Config) -> ExitCode {
     let logs = match start_log(&config) {
         Ok(logs) => logs,
-        Err(error) => return failed(&error.to_string()),
+        Err(error) => {
+            eprintln!("leasebridge: {error}");
+            return ExitCode::FAILURE;
+        }
     };
-    if let Err(error) = limits::raise_descriptor_limit() {
-        return failed(&format!(
-            "the limit of descriptors cannot be raised: {error}"
-        ));
+    let ended = start(config, &logs).and_then(|gateway| run(gateway, path, &logs));
+    if let Err(error) = &ended {
+        say_once(error);
     }
-    let gateway = match Gateway::start(config) {
-        Ok(gateway) => gateway,
-        Err(error) => return failed(&error),
-    };
-    gateway.metrics().add_source(logs.source());
-    let ended = run(gateway, path, &logs);
     logs.flush();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => failed(&error),
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn start(config: Config, logs: &Log) -> Result<Gateway, String> {
+    limits::raise_descriptor_limit()
+        .map_err(|error| format!("the limit of descriptors cannot be raised: {error}"))?;
+    let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    metrics.add_source(logs.source());
+    Gateway::start(config, metrics)
+}
+
+/// Why the process ends: in the log, whose reader may want JSON alone; beside it where it is off.
+fn say_once(error: &str) {
+    if tracing::enabled!(tracing::Level::ERROR) {
+        tracing::error!("{error}");
+    } else {
+        eprintln!("leasebridge: {error}");
     }
 }
 
@@ -112,8 +128,5 @@ fn reload(gateway: &mut Gateway, path: &Path, logs: &Log) {
     }
 }
 
-fn failed(error: &str) -> ExitCode {
-    tracing::error!("{error}");
-    eprintln!("leasebridge: {error}");
-    ExitCode::FAILURE
-}
+#[cfg(test)]
+mod tests;

@@ -13,6 +13,10 @@ pub const BUCKETS_MICROS: [u64; 13] = [
     5_000_000,
 ];
 
+/// Status codes that each operation shows before the first request had them: success, and those
+/// that say how the gateway itself does. All 46 for all operations would be a thousand rows.
+const SHOWN_AT_NOUGHT: [u16; 4] = [0, 38, 99, 100];
+
 /// Label of requests that name no operation.
 pub const NO_OPERATION: &str = "none";
 
@@ -60,6 +64,8 @@ pub struct Metrics {
     pub connections: AtomicU64,
     /// Connections closed at once because there were too many.
     pub connections_refused: AtomicU64,
+    /// Connections closed at once because their source had its share.
+    pub shares_refused: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: AtomicU64,
 }
@@ -75,6 +81,7 @@ impl Metrics {
             durations: (0..rows).map(|_| Histogram::default()).collect(),
             connections: AtomicU64::new(0),
             connections_refused: AtomicU64::new(0),
+            shares_refused: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
         }
     }
@@ -94,7 +101,7 @@ impl Metrics {
         }
     }
 
-    /// Requests so far: operation, status, count; zeros are left out.
+    /// Requests so far: operation, status, count. Noughts are left out but for [`SHOWN_AT_NOUGHT`].
     pub fn requests(&self) -> impl Iterator<Item = (String, u16, u64)> {
         self.requests
             .iter()
@@ -105,7 +112,8 @@ impl Metrics {
                     .zip(counters)
                     .filter_map(move |(status, counter)| {
                         let count = counter.load(Ordering::Relaxed);
-                        (count > 0).then(|| (label(row), status.code, count))
+                        let shown = count > 0 || SHOWN_AT_NOUGHT.contains(&status.code);
+                        shown.then(|| (label(row), status.code, count))
                     })
             })
     }
@@ -142,7 +150,8 @@ mod tests {
         metrics.count(Some(0), Code(0), Duration::from_micros(120));
         metrics.count(Some(0), Code(0), Duration::from_secs(60));
         metrics.count(None, Code(3), Duration::ZERO);
-        let seen: Vec<_> = metrics.requests().collect();
+        assert_eq!(metrics.requests().count(), 4 * (OPERATIONS.len() + 1) + 1);
+        let seen: Vec<_> = metrics.requests().filter(|row| row.2 > 0).collect();
         assert_eq!(
             seen,
             [

@@ -3,7 +3,7 @@
 //! One request goes down this list, and the first that fails is the answer (lease-api 4):
 //!
 //! ```text
-//!   server      socket, TLS, connection cap, header timeout
+//!   server      socket, TLS, connection cap and shares, header timeout
 //!   dispatch    path and version (3, 4), method, headers (1)
 //!   auth        token (14, 13), API client (5)
 //!   rate        token bucket (100)
@@ -36,6 +36,7 @@ pub mod form;
 pub mod handlers;
 pub mod history;
 pub mod idempotency;
+pub mod idle;
 pub mod json;
 pub mod metrics;
 pub mod neighbours;
@@ -49,6 +50,7 @@ pub mod route;
 pub mod server;
 pub mod settings;
 pub mod signature;
+pub mod slots;
 pub mod status;
 
 #[cfg(test)]

@@ -12,7 +12,7 @@ pub fn remote(trusted: &[(IpAddr, u8)], peer: IpAddr, headers: &HeaderMap) -> Ip
         .get("x-forwarded-for")
         .and_then(|value| value.to_str().ok());
     for hop in forwarded.unwrap_or_default().rsplit(',') {
-        if !trusted.iter().any(|network| contains(*network, remote)) {
+        if !is_trusted(trusted, remote) {
             break;
         }
         match hop.trim().parse() {
@@ -21,6 +21,12 @@ pub fn remote(trusted: &[(IpAddr, u8)], peer: IpAddr, headers: &HeaderMap) -> Ip
         }
     }
     remote
+}
+
+/// Whether `address` is one of the trusted proxies.
+#[must_use]
+pub fn is_trusted(trusted: &[(IpAddr, u8)], address: IpAddr) -> bool {
+    trusted.iter().any(|network| contains(*network, address))
 }
 
 /// Whether a network (address, prefix length) holds `address`.

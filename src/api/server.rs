@@ -4,9 +4,12 @@
 //! Plain connections speak HTTP/1.1; TLS connections what ALPN settles on (HTTP/2 or HTTP/1.1).
 
 use super::dispatch::{Api, Arrival};
+use super::idle::Activity;
 use super::metrics::Metrics;
 use super::neighbours::Books;
+use super::origin;
 use super::settings::{HttpLimits, TlsFiles};
+use super::slots::{Bound, Slot, Slots};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -14,13 +17,13 @@ use rustls_pki_types::pem::PemObject;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 use std::convert::Infallible;
 use std::future::Future;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::watch;
 use tokio_rustls::TlsAcceptor;
 use tower_service::Service;
 use warp::Filter;
@@ -98,7 +101,10 @@ impl<B: Books> Server<B> {
 
     /// Serves until `stop` is done, then lets open requests end for `limits.drain_timeout`.
     pub async fn run(self, stop: impl Future<Output = ()>) {
-        let slots = Arc::new(Semaphore::new(self.limits.max_connections.max(1)));
+        let slots = Slots::new(
+            self.limits.max_connections,
+            self.limits.max_connections_per_address,
+        );
         let (stopping, stopped) = watch::channel(false);
         let metrics = self.api.metrics();
         let mut stop = std::pin::pin!(stop);
@@ -114,9 +120,16 @@ impl<B: Books> Server<B> {
                     }
                 },
             };
-            let Ok(slot) = Arc::clone(&slots).try_acquire_owned() else {
-                metrics.connections_refused.fetch_add(1, Ordering::Relaxed);
-                continue;
+            let slot = match slots.take(peer.ip(), self.is_proxy(peer.ip())) {
+                Ok(slot) => slot,
+                Err(bound) => {
+                    let refused = match bound {
+                        Bound::All => &metrics.connections_refused,
+                        Bound::Share => &metrics.shares_refused,
+                    };
+                    refused.fetch_add(1, Ordering::Relaxed);
+                    continue;
+                }
             };
             let tls = self
                 .tls
@@ -137,16 +150,22 @@ impl<B: Books> Server<B> {
         let _ = stopping.send(true);
         let _ = tokio::time::timeout(self.limits.drain_timeout, stopping.closed()).await;
     }
+
+    /// Whether many clients come by this address.
+    fn is_proxy(&self, peer: IpAddr) -> bool {
+        let in_force = self.api.in_force();
+        origin::is_trusted(&in_force.settings.trusted_proxies, peer)
+    }
 }
 
 /// Counts a connection as long as it is there.
 struct Open {
     metrics: Arc<Metrics>,
-    _slot: OwnedSemaphorePermit,
+    _slot: Slot,
 }
 
 impl Open {
-    fn new(metrics: Arc<Metrics>, slot: OwnedSemaphorePermit) -> Self {
+    fn new(metrics: Arc<Metrics>, slot: Slot) -> Self {
         metrics.connections.fetch_add(1, Ordering::Relaxed);
         Self {
             metrics,
@@ -199,11 +218,19 @@ impl<B: Books> Connection<B> {
         let builder = builder(&self.limits, http2);
         let filter = warp::service(filter(Arc::clone(&self.api)));
         let peer = self.peer;
+        let activity = Activity::default();
+        let counted = activity.clone();
         let service = service_fn(
             move |mut request: warp::http::Request<hyper::body::Incoming>| {
+                let at_work = counted.begin();
                 let uri = request.uri().clone();
                 request.extensions_mut().insert(Arrival { uri, peer });
-                filter.clone().call(request)
+                let answer = filter.clone().call(request);
+                async move {
+                    let answer = answer.await;
+                    drop(at_work);
+                    answer
+                }
             },
         );
         let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -212,6 +239,12 @@ impl<B: Books> Connection<B> {
         tokio::select! {
             _ = connection.as_mut() => return,
             _ = stopped.wait_for(|stopped| *stopped) => {}
+            () = activity.idle(self.limits.header_timeout), if http2 => {
+                if !activity.any() {
+                    // Perhaps not even its preface came: there is nothing to end in order.
+                    return;
+                }
+            }
         }
         connection.as_mut().graceful_shutdown();
         let _ = connection.await;

@@ -189,6 +189,9 @@ pub struct TlsFiles {
 pub struct HttpLimits {
     /// Connections at once; more are closed as they come.
     pub max_connections: usize,
+    /// Connections at once from one source address (one /64 of IPv6), trusted proxies apart; 0:
+    /// all of them.
+    pub max_connections_per_address: usize,
     /// A request's head, a TLS handshake, or the next request on an idle connection must come in
     /// this time.
     pub header_timeout: Duration,
@@ -206,6 +209,7 @@ impl Default for HttpLimits {
     fn default() -> Self {
         Self {
             max_connections: 4096,
+            max_connections_per_address: 1024,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),
             drain_timeout: Duration::from_secs(5),
@@ -227,7 +231,8 @@ pub struct Settings {
     pub issuer: Option<String>,
     /// Where set, a token's `aud` must be or hold this.
     pub audience: Option<String>,
-    /// Whose `X-Forwarded-For` is believed in the log: address and prefix length.
+    /// Whose `X-Forwarded-For` is believed in the log, and who has no share of the connections:
+    /// address and prefix length.
     pub trusted_proxies: Vec<(IpAddr, u8)>,
     /// Token keys.
     pub keys: Vec<TokenKey>,

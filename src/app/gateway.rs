@@ -1,6 +1,8 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
+use super::meter::WorkerMeter;
 use super::settings;
+use super::watch::{self, DataDirectory};
 use crate::api;
 use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
@@ -10,14 +12,14 @@ use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
-use crate::engine::signalling::{Control, Signalling};
+use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Parts, Update, Worker};
 use crate::media::ports::{PortPool, Ports};
 use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::sip::agent::{self, Agent};
-use crate::store::Reader;
 use crate::store::sled::SledStore;
+use crate::store::{Reader, StoreError};
 use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,35 +60,40 @@ pub struct Gateway {
 }
 
 impl Gateway {
-    /// Starts everything; when this returns, calls and requests are served.
+    /// Starts everything; when this returns, calls and requests are served. `metrics` may have
+    /// sources of its own already (the log's).
     ///
     /// # Errors
     /// What could not be had: says which part and why.
-    pub fn start(config: Config) -> Result<Self, String> {
-        let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    pub fn start(config: Config, metrics: Metrics) -> Result<Self, String> {
         let health = Arc::new(Health::default());
         let plan = settings::plan(&config)?;
         let shelf = open_books(&config, &plan)?;
         super::meter::observe_books(&metrics, &health, &shelf.handle);
         let runtime = http_runtime()?;
+        watch_data(&config, &runtime, &metrics, &health)?;
         add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
         let endpoints = bind_sip(&config)?;
         let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
         let calls_up = Arc::new(AtomicUsize::new(0));
         let (control, control_in) = mpsc::channel(CONTROLS);
-        let worker = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        let parts = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        let worker = Worker::new(parts.parts);
+        let meter = WorkerMeter::new(&metrics, &health);
+        // Whoever asks first, right after the start, finds every figure there.
+        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
         let http = open_http(&config, &plan, &runtime, &shelf, endpoint)?;
-        super::meter::observe_api(&metrics, &http.api);
         let signalling = spawn_signalling(Signalling {
-            worker: Worker::new(worker.parts),
+            worker,
             endpoints,
             books: Box::new(shelf.handle.clone()),
             notices: shelf.notices,
             control: control_in,
-            relay_ready: worker.relay_ready,
-            meter: Box::new(super::meter::WorkerMeter::new(&metrics, &health, &config)),
+            relay_ready: parts.relay_ready,
+            meter: Box::new(meter),
             calls_up: Arc::clone(&calls_up),
         })?;
         health.set_sip_listening(true);
@@ -101,7 +108,7 @@ impl Gateway {
             calls_up,
             control,
             signalling: Some(signalling),
-            _relay: worker.threads,
+            _relay: parts.threads,
             handle: shelf.handle,
             lookup: shelf.lookup,
             api: http.api,
@@ -178,6 +185,7 @@ impl Gateway {
         self.handle.reload(settings::books(&config, &plan));
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;
+        super::expected::expect(&self.metrics, &config);
         self.config = config;
         Ok(())
     }
@@ -269,20 +277,46 @@ struct Shelf {
 fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
     let mut options = crate::store::sled::Options::new(&config.node.data_dir);
     settings::store(config, &mut options);
-    let store = SledStore::open(options).map_err(|error| error.to_string())?;
+    let said = |error: StoreError| in_place(&config.node.data_dir, &error);
+    let store = SledStore::open(options).map_err(said)?;
     let books = Books::new(settings::books(config, plan));
     let lookup: Arc<dyn Lookup> = books.directory();
     let (sender, notices) = mpsc::unbounded_channel();
     let sink = Box::new(Notices(sender));
     let limits = books_thread::Limits::default();
-    let (handle, report) = books_thread::start(books, Box::new(store), sink, limits)
-        .map_err(|error| error.to_string())?;
+    let (handle, report) =
+        books_thread::start(books, Box::new(store), sink, limits).map_err(said)?;
     say(&report);
     Ok(Shelf {
         handle,
         lookup,
         notices,
     })
+}
+
+/// What is wrong with the store, and where that is: what the engine says itself names no place.
+fn in_place(data_dir: &std::path::Path, error: &StoreError) -> String {
+    let (place, said) = (data_dir.display().to_string(), error.to_string());
+    if said.contains(&place) {
+        said
+    } else {
+        format!("{place}: {said}")
+    }
+}
+
+fn watch_data(
+    config: &Config,
+    runtime: &Runtime,
+    metrics: &Metrics,
+    health: &Arc<Health>,
+) -> Result<(), String> {
+    let path = &config.node.data_dir;
+    let directory =
+        DataDirectory::of(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    watch::observe(metrics, health);
+    // It ends with the runtime.
+    drop(runtime.spawn(directory.watch(Arc::clone(health))));
+    Ok(())
 }
 
 /// The API, listening.
@@ -302,7 +336,7 @@ fn open_http(
     shelf: &Shelf,
     endpoints: Endpoints,
 ) -> Result<Http, String> {
-    let beside = Arc::new(super::meter::Beside(endpoints));
+    let beside = Arc::new(super::meter::Beside(endpoints.clone()));
     let api = Arc::new(Api::new(
         settings::api(config, plan)?,
         shelf.handle.clone(),
@@ -314,6 +348,7 @@ fn open_http(
     let server = runtime.block_on(bind)?;
     let address = server.address().map_err(|error| error.to_string())?;
     let tls = server.tls_handle();
+    super::meter::observe_api(endpoints.metrics(), &api);
     let (stop, stopped) = oneshot::channel::<()>();
     let server = runtime.spawn(server.run(async {
         let _ = stopped.await;
@@ -480,4 +515,19 @@ fn parts(
         relay_ready,
         threads,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn what_is_wrong_with_the_store_names_its_place_once() {
+        let here = Path::new("/var/lib/leasebridge");
+        let bare = StoreError::Damaged("Read corrupted data at file offset 7".into());
+        assert!(in_place(here, &bare).starts_with("/var/lib/leasebridge: "));
+        let placed = StoreError::Damaged("/var/lib/leasebridge/store.2: gap".into());
+        assert_eq!(in_place(here, &placed), placed.to_string());
+    }
 }

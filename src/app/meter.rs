@@ -3,10 +3,10 @@
 use crate::api::dispatch::Api;
 use crate::api::metrics::BUCKETS_MICROS;
 use crate::api::neighbours::{self, BesideAnswer};
-use crate::config::Config;
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
+use crate::engine::life;
 use crate::engine::signalling::Meter;
 use crate::engine::worker::Worker;
 use crate::media::flow::DropReason;
@@ -62,7 +62,7 @@ struct PortFigures {
 
 impl WorkerMeter {
     /// Counts into `metrics`.
-    pub fn new(metrics: &Metrics, health: &Arc<Health>, config: &Config) -> Self {
+    pub fn new(metrics: &Metrics, health: &Arc<Health>) -> Self {
         let this = Self {
             metrics: metrics.clone(),
             health: Arc::clone(health),
@@ -96,13 +96,6 @@ impl WorkerMeter {
                 sink.add(&rows::MEDIA_PORTS, &[state], figure.load(Ordering::Relaxed));
             }
         }));
-        health.set_trunks_up(
-            config
-                .trunks
-                .iter()
-                .filter(|trunk| trunk.direction.takes())
-                .count(),
-        );
         this
     }
 
@@ -134,15 +127,7 @@ impl WorkerMeter {
 impl Meter for WorkerMeter {
     fn ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        tracing::info!(
-            call_id = %record.call_id,
-            trunk_in = %record.trunk_in,
-            trunk_out = %record.trunk_out,
-            reason = %record.reason,
-            sip_code = record.sip_code,
-            duration_ms = record.duration_millis,
-            "call ended"
-        );
+        life::ended(record);
     }
 
     fn count(&self, name: &'static str, label: &'static str) {
@@ -233,6 +218,7 @@ pub fn observe_books(metrics: &Metrics, health: &Arc<Health>, handle: &BooksHand
             failed.iter().map(|figure| figure.get()).sum(),
         );
         sink.add(&rows::STORE_BYTES, &[], figures.store_bytes.get());
+        sink.add(&rows::STORE_FAULTS, &[], figures.store_faults.get());
         sink.add(
             &rows::QUEUE_DEPTH,
             &["books_requests"],
@@ -301,6 +287,16 @@ pub fn observe_api(metrics: &Metrics, api: &Api<BooksHandle>) {
             &rows::REFUSED,
             &["http_connections"],
             load(&figures.connections_refused),
+        );
+        sink.add(
+            &rows::REFUSED,
+            &["http_connections_per_address"],
+            load(&figures.shares_refused),
+        );
+        sink.add(
+            &rows::HTTP_HANDSHAKES_FAILED,
+            &[],
+            load(&figures.handshakes_failed),
         );
     }));
 }

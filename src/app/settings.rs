@@ -252,6 +252,8 @@ pub fn api(config: &Config, plan: &Arc<Plan>) -> Result<api::settings::Settings,
         }),
         limits: api::settings::HttpLimits {
             max_connections: usize::try_from(http.max_connections).unwrap_or(usize::MAX),
+            max_connections_per_address: usize::try_from(http.max_connections_per_address)
+                .unwrap_or(usize::MAX),
             header_timeout: http.header_timeout,
             ..Default::default()
         },

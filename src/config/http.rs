@@ -30,6 +30,8 @@ pub struct Http {
     pub trusted_proxies: Vec<Cidr>,
     /// Connections at once.
     pub max_connections: u32,
+    /// Connections at once from one address; 0: no share.
+    pub max_connections_per_address: u32,
     /// A request's head must be there by then.
     pub header_timeout: Duration,
     /// HTTPS instead of HTTP.
@@ -122,6 +124,9 @@ const SCOPES: &[(&str, Scope)] = &[
 const SECRET_BYTES: usize = 32;
 
 pub(super) fn read(section: &Section<'_>) -> Http {
+    let max_connections = section
+        .read("max_connections", integer(1, 1_000_000))
+        .unwrap_or(1_024);
     Http {
         listen: section
             .read("listen", socket)
@@ -136,9 +141,10 @@ pub(super) fn read(section: &Section<'_>) -> Http {
         trusted_proxies: section
             .read_list("trusted_proxies", cidr)
             .unwrap_or_default(),
-        max_connections: section
-            .read("max_connections", integer(1, 1_000_000))
-            .unwrap_or(1_024),
+        max_connections,
+        max_connections_per_address: section
+            .read("max_connections_per_address", integer(0, 1_000_000))
+            .unwrap_or_else(|| (max_connections / 4).max(1)),
         header_timeout: section
             .read(
                 "header_timeout",

@@ -14,6 +14,7 @@ pub const KEYS: &[&str] = &[
     "http.audience",
     "http.trusted_proxies",
     "http.max_connections",
+    "http.max_connections_per_address",
     "http.header_timeout",
     "http.tls.cert",
     "http.tls.key",

@@ -25,6 +25,10 @@ impl Config {
                 self.http.max_connections == new.http.max_connections,
             ),
             (
+                "http.max_connections_per_address",
+                self.http.max_connections_per_address == new.http.max_connections_per_address,
+            ),
+            (
                 "http.header_timeout",
                 self.http.header_timeout == new.http.header_timeout,
             ),

@@ -12,6 +12,7 @@
 pub mod books_adapter;
 pub mod books_thread;
 pub mod clock;
+pub mod life;
 pub mod media_adapter;
 pub mod pace;
 pub mod signalling;

@@ -1,5 +1,6 @@
 //! Between the call and the SIP layer: events one way, commands the other, one for one.
 
+use super::life;
 use super::worker::{Output, Worker};
 use crate::call::event::{Input, SipCommand};
 use crate::domain::{CallKey, Now};
@@ -7,6 +8,9 @@ use crate::sip::agent;
 
 impl Worker {
     pub(super) fn ask_agent(&mut self, key: CallKey, command: SipCommand, now: Now) {
+        if let Some(entry) = self.calls.get_mut(&key) {
+            life::commanded(entry.call.record(), &command, &mut entry.rang);
+        }
         self.parts
             .agent
             .handle(agent::Input::Command(key, command), now);

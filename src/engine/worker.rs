@@ -66,6 +66,8 @@ pub(super) struct Entry {
     pub(super) call: Call,
     pub(super) session: Session,
     pub(super) id: CallId,
+    /// That it rings was logged.
+    pub(super) rang: bool,
     due: Option<Instant>,
 }
 
@@ -220,12 +222,15 @@ impl Worker {
             self.parts.entropy.next(),
         );
         let id = invite.call_id;
+        let trunk = self.parts.trunks.get(invite.trunk);
+        super::life::started(id, trunk.map_or("", |trunk| &trunk.name));
         self.calls.insert(
             key,
             Entry {
                 call: Call::new(key),
                 session,
                 id,
+                rang: false,
                 due: None,
             },
         );

@@ -236,6 +236,12 @@ pub const HTTP_CONNECTIONS: Row = gauge(
     &[],
     "HTTP connections open now.",
 );
+/// TLS that did not come to be.
+pub const HTTP_HANDSHAKES_FAILED: Row = counter(
+    "leasebridge_http_handshakes_failed_total",
+    &[],
+    "TLS handshakes that failed or took too long.",
+);
 /// Commits.
 pub const COMMIT_SECONDS: Row = row(
     "leasebridge_store_commit_seconds",
@@ -260,6 +266,18 @@ pub const STORE_BYTES: Row = gauge(
     "leasebridge_store_size_bytes",
     &[],
     "Bytes of the store on disk.",
+);
+/// Damage found while it runs.
+pub const STORE_FAULTS: Row = gauge(
+    "leasebridge_store_faults",
+    &[],
+    "1 once something is wrong with the store that does not mend itself, else 0.",
+);
+/// The data directory.
+pub const DATA_DIRECTORY: Row = gauge(
+    "leasebridge_data_directory_present",
+    &[],
+    "1 while node.data_dir holds the files that are open, 0 once they were deleted or moved.",
 );
 /// Queues.
 pub const QUEUE_DEPTH: Row = gauge(
@@ -332,6 +350,35 @@ pub const BUILD: Row = gauge(
     "Always 1; its label says which version runs.",
 );
 
+/// Every event and detail of [`SIP_EVENTS`]; docs/metrics.md says what each means, a test compares
+/// this with the code that counts.
+pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
+    ("sip_dropped", "unknown-source"),
+    ("sip_dropped", "garbage"),
+    ("sip_dropped", "keepalive"),
+    ("sip_dropped", "malformed-response"),
+    ("sip_dropped", "stray-response"),
+    ("sip_dropped", "foreign-response"),
+    ("sip_dropped", "foreign-dialog"),
+    ("sip_refused", "unknown-source"),
+    ("sip_refused", "malformed"),
+    ("sip_refused", "screening"),
+    ("sip_refused", "draining"),
+    ("sip_refused", "overloaded"),
+    ("sip_refused", "foreign-dialog"),
+    ("sip_unacknowledged", "failure"),
+    ("sip_repeats", "transaction"),
+    ("sip_repeats", "invite-2xx"),
+    ("sip_bounds", "caller-forks"),
+    ("sip_bounds", "callee-forks"),
+    ("sip_bounds", "lost-forks"),
+    ("sip_bounds", "peers"),
+    ("sip_bounds", "info"),
+    ("sip_bounds", "acks"),
+    ("books_queue_full", ""),
+    ("unsendable", "no such socket"),
+];
+
 /// All of them.
 pub const ALL: &[Row] = &[
     CALLS,
@@ -362,10 +409,13 @@ pub const ALL: &[Row] = &[
     HTTP_REQUESTS,
     HTTP_SECONDS,
     HTTP_CONNECTIONS,
+    HTTP_HANDSHAKES_FAILED,
     COMMIT_SECONDS,
     STORE_CHANGES,
     STORE_FAILURES,
     STORE_BYTES,
+    STORE_FAULTS,
+    DATA_DIRECTORY,
     QUEUE_DEPTH,
     REFUSED,
     LEDGER_CHECKS,

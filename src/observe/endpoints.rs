@@ -37,6 +37,12 @@ impl Endpoints {
         Self { metrics, health }
     }
 
+    /// The metrics that are shown.
+    #[must_use]
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
     /// The answer to `GET path`; `None` where there is nothing at that path.
     #[must_use]
     pub fn get(&self, path: &str) -> Option<Answer> {

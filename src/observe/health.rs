@@ -14,6 +14,7 @@ pub struct Health {
     sip_listening: AtomicBool,
     trunks_up: AtomicUsize,
     draining: AtomicBool,
+    data_directory_gone: AtomicBool,
 }
 
 impl std::fmt::Debug for Health {
@@ -44,6 +45,17 @@ impl Health {
         self.trunks_up.store(count, Ordering::Relaxed);
     }
 
+    /// The data directory is where it was when it was opened, or not any more.
+    pub fn set_data_directory(&self, there: bool) {
+        self.data_directory_gone.store(!there, Ordering::Relaxed);
+    }
+
+    /// Whether it is.
+    #[must_use]
+    pub fn has_data_directory(&self) -> bool {
+        !self.data_directory_gone.load(Ordering::Relaxed)
+    }
+
     /// The process is on its way out; there is no way back.
     pub fn start_draining(&self) {
         self.draining.store(true, Ordering::Relaxed);
@@ -69,6 +81,7 @@ impl Health {
                 self.trunks_up.load(Ordering::Relaxed) > 0,
                 "no outbound trunk up",
             ),
+            (self.has_data_directory(), "data directory gone"),
             (!self.is_draining(), "draining"),
         ];
         parts
@@ -94,6 +107,9 @@ mod tests {
         assert_eq!(health.reasons(), ["no outbound trunk up"]);
         health.set_trunks_up(1);
         assert!(health.reasons().is_empty());
+        health.set_data_directory(false);
+        assert_eq!(health.reasons(), ["data directory gone"]);
+        health.set_data_directory(true);
         health.start_draining();
         assert_eq!(health.reasons(), ["draining"]);
         health.set_trunks_up(0);

@@ -52,10 +52,7 @@ impl Metrics {
             jitter: histograms(&registry, &catalogue::MEDIA_JITTER)?,
             mos: histograms(&registry, &catalogue::MEDIA_MOS)?,
         };
-        // There from the start, so that the first hit is seen as a rise.
-        for part in ["sip", "rtcp"] {
-            pushed.guard_hits.with_label_values(&[part]).inc_by(0);
-        }
+        pushed.begin();
         let metrics = Self(Arc::new(Inner {
             registry,
             pushed,
@@ -73,6 +70,29 @@ impl Metrics {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         sources.push(source);
+    }
+
+    /// Calls that these labels fit may come: their rows are there from now on, at nought. A counter
+    /// that appears with its first event hides that event from `rate()` and `increase()`.
+    pub fn expect_calls(
+        &self,
+        trunk_in: &str,
+        trunk_out: &str,
+        kind: Option<LeaseKind>,
+        outcomes: impl IntoIterator<Item = &'static str>,
+    ) {
+        for outcome in outcomes {
+            let labels = [trunk_in, trunk_out, kind_label(kind), outcome];
+            self.0.pushed.calls.with_label_values(&labels);
+        }
+    }
+
+    /// Calls may be sent out by this trunk: as [`Self::expect_calls`] for their times.
+    pub fn expect_trunk_out(&self, trunk_out: &str) {
+        let pushed = &self.0.pushed;
+        for times in [&pushed.ringing, &pushed.answer, &pushed.duration] {
+            times.with_label_values(&[trunk_out]);
+        }
     }
 
     /// A call ended; all there is to count of it stands in its record.
@@ -167,6 +187,28 @@ impl Metrics {
         let mut text = Vec::with_capacity(16 * 1024);
         TextEncoder::new().encode(&families, &mut text)?;
         String::from_utf8(text).map_err(|error| prometheus::Error::Msg(error.to_string()))
+    }
+}
+
+impl Pushed {
+    /// What is known beforehand of labels, at nought, so that the first event is seen as a rise.
+    fn begin(&self) {
+        for part in ["sip", "rtcp"] {
+            self.guard_hits.with_label_values(&[part]);
+        }
+        for kind in [LeaseKind::Single, LeaseKind::Group] {
+            let kind = kind_label(Some(kind));
+            self.blocks.with_label_values(&[kind]);
+            self.credits.with_label_values(&[kind]);
+        }
+        for (event, detail) in catalogue::SIP_EVENT_LABELS {
+            self.sip_events.with_label_values(&[event, detail]);
+        }
+        for direction in ["to_callee", "to_caller"] {
+            for quality in [&self.loss, &self.jitter, &self.mos] {
+                quality.with_label_values(&[direction]);
+            }
+        }
     }
 }
 

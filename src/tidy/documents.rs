@@ -52,6 +52,32 @@ fn every_metric_is_documented() {
     );
 }
 
+/// The labels of SIP events: where they are counted, where they are known beforehand, where they are
+/// explained.
+#[test]
+fn every_sip_event_is_known_and_documented() {
+    let document = document("docs/metrics.md");
+    for (event, detail) in catalogue::SIP_EVENT_LABELS {
+        for label in [event, detail] {
+            let found = label.is_empty() || document.contains(&format!("`{label}`"));
+            assert!(found, "docs/metrics.md does not explain {event} {detail}");
+        }
+    }
+    let mut counted = 0;
+    for file in files().iter().filter(|file| !file.is_test) {
+        let product = file.text.lines().zip(file.product.lines());
+        for (line, _) in product.filter(|(_, product)| product.contains(".count(\"")) {
+            let mut labels = line.split('"').skip(1).step_by(2);
+            if let (Some(event), Some(detail)) = (labels.next(), labels.next()) {
+                counted += 1;
+                let known = catalogue::SIP_EVENT_LABELS.contains(&(event, detail));
+                assert!(known, "{}: {event} {detail} is not known", file.path);
+            }
+        }
+    }
+    assert!(counted > 20, "only {counted} places count an event");
+}
+
 #[test]
 fn every_metric_is_named_in_a_test() {
     let mut text = tests_of(&["src/"]);

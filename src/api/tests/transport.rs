@@ -170,13 +170,7 @@ async fn too_many_connections_are_closed_at_once() {
     settings.limits.max_connections = 1;
     settings.limits.header_timeout = Duration::from_secs(60);
     let server = start(settings).await;
-    let mut held = TcpStream::connect(server.address).await.unwrap();
-    held.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-        .await
-        .unwrap();
-    let mut first = [0u8; 12];
-    held.read_exact(&mut first).await.unwrap();
-    assert_eq!(&first, b"HTTP/1.1 200");
+    let _held = answered(&server).await;
     let mut refused = TcpStream::connect(server.address).await.unwrap();
     let mut nothing = Vec::new();
     refused.read_to_end(&mut nothing).await.ok();
@@ -184,6 +178,95 @@ async fn too_many_connections_are_closed_at_once() {
     let metrics = server.api.metrics();
     assert_eq!(metrics.connections_refused.load(Relaxed), 1);
     assert_eq!(metrics.connections.load(Relaxed), 1);
+}
+
+/// A connection that was answered and asks nothing more.
+async fn answered(server: &Running) -> TcpStream {
+    let mut held = TcpStream::connect(server.address).await.unwrap();
+    held.write_all(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        .await
+        .unwrap();
+    let mut first = [0u8; 12];
+    held.read_exact(&mut first).await.unwrap();
+    assert_eq!(&first, b"HTTP/1.1 200");
+    held
+}
+
+#[tokio::test]
+async fn one_address_cannot_take_all_connections() {
+    let mut settings = settings();
+    settings.limits.max_connections = 10;
+    settings.limits.max_connections_per_address = 2;
+    settings.limits.header_timeout = Duration::from_secs(60);
+    let mut server = start(settings.clone()).await;
+    let _held = (answered(&server).await, answered(&server).await);
+    let mut refused = TcpStream::connect(server.address).await.unwrap();
+    let mut nothing = Vec::new();
+    refused.read_to_end(&mut nothing).await.ok();
+    assert!(nothing.is_empty());
+    let metrics = server.api.metrics();
+    assert_eq!(metrics.shares_refused.load(Relaxed), 1);
+    assert_eq!(metrics.connections_refused.load(Relaxed), 0);
+    // Somebody else is served: another address of the loopback network.
+    let other = tokio::net::TcpSocket::new_v4().unwrap();
+    other.bind(([127, 0, 0, 9], 0).into()).unwrap();
+    let mut other = other.connect(server.address).await.unwrap();
+    other
+        .write_all(request("GET", "/healthz", "", "").as_bytes())
+        .await
+        .unwrap();
+    assert_eq!(read_answer(other).await.http, 200);
+    server.stop.take().unwrap().send(()).unwrap();
+
+    settings.trusted_proxies = vec![([127, 0, 0, 1].into(), 32)];
+    let server = start(settings).await;
+    let _held = (
+        answered(&server).await,
+        answered(&server).await,
+        answered(&server).await,
+    );
+    assert_eq!(server.api.metrics().shares_refused.load(Relaxed), 0);
+}
+
+#[tokio::test]
+async fn an_idle_connection_is_closed() {
+    let server = start(settings()).await;
+    let mut held = answered(&server).await;
+    let mut rest = Vec::new();
+    let cut = tokio::time::timeout(Duration::from_secs(20), held.read_to_end(&mut rest));
+    cut.await.expect("the server should close it").ok();
+}
+
+/// Pings of ours keep an HTTP/2 connection alive for ever, unless its asking nothing counts.
+#[tokio::test]
+async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, pem) = certificate(directory.path(), "only");
+    let mut settings = settings();
+    settings.tls = Some(files);
+    let server = start(settings).await;
+    let cut = async |hello: &[u8]| {
+        let mut stream = connect(server.address, &pem, &["h2"]).await.unwrap();
+        stream.write_all(hello).await.unwrap();
+        let mut head = [0u8; 9];
+        while stream.read_exact(&mut head).await.is_ok() {
+            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+            let mut payload = vec![0; usize::try_from(length).unwrap()];
+            stream.read_exact(&mut payload).await.unwrap();
+            if head[3] == 6 && head[4] == 0 {
+                stream.write_all(&frame(6, 1, 0, &payload)).await.ok();
+            }
+        }
+    };
+    let preface = [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, &[]),
+    ];
+    for hello in [&b""[..], &preface.concat()] {
+        tokio::time::timeout(Duration::from_secs(20), cut(hello))
+            .await
+            .expect("the server should close it");
+    }
 }
 
 #[tokio::test]
@@ -234,7 +317,8 @@ async fn requests_are_counted_by_operation_and_status() {
     server.call("customer/ledger", "customer_id=x").await;
     server.call("customer/ledger", "customer_id=x").await;
     server.raw(request("GET", "/api/", "", "").as_bytes()).await;
-    let mut seen: Vec<_> = server.api.metrics().requests().collect();
+    let metrics = server.api.metrics();
+    let mut seen: Vec<_> = metrics.requests().filter(|row| row.2 > 0).collect();
     seen.sort();
     assert_eq!(
         seen,

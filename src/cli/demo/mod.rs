@@ -121,7 +121,8 @@ impl Stage {
             Duration::ZERO,
             crate::engine::clock::now().wall.0 / 1000,
         )?;
-        let gateway = crate::app::Gateway::start(config)?;
+        let metrics = crate::observe::Metrics::new().map_err(|error| error.to_string())?;
+        let gateway = crate::app::Gateway::start(config, metrics)?;
         let api = gateway.http_address();
         let sip = gateway.sip_address();
         println!("leasebridge {} on loopback", env!("CARGO_PKG_VERSION"));

@@ -124,10 +124,34 @@ fn a_refused_call_counts_as_a_call_alone() {
         !text.contains("leasebridge_call_duration_seconds_count"),
         "{text}"
     );
-    assert!(
-        !text.contains("leasebridge_charged_blocks_total{"),
-        "{text}"
-    );
+    for kind in ["single", "group"] {
+        let blocks = format!("leasebridge_charged_blocks_total{{kind=\"{kind}\"}}");
+        assert_value(&metrics, &blocks, 0.0);
+    }
+}
+
+#[test]
+fn what_may_come_is_there_at_nought() {
+    let metrics = Metrics::new().unwrap();
+    metrics.expect_trunk_out("out");
+    metrics.expect_calls("in", "out", Some(LeaseKind::Single), ["completed"]);
+    metrics.expect_calls("in", "", None, ["no_lease"]);
+    for start in [
+        "leasebridge_calls_total{kind=\"single\",outcome=\"completed\",trunk_in=\"in\",trunk_out=\"out\"}",
+        "leasebridge_calls_total{kind=\"none\",outcome=\"no_lease\",trunk_in=\"in\",trunk_out=\"\"}",
+        "leasebridge_call_ringing_seconds_count{trunk_out=\"out\"}",
+        "leasebridge_call_answer_seconds_count{trunk_out=\"out\"}",
+        "leasebridge_call_duration_seconds_count{trunk_out=\"out\"}",
+        "leasebridge_charged_blocks_total{kind=\"group\"}",
+        "leasebridge_charged_credits_total{kind=\"single\"}",
+        "leasebridge_guard_hits_total{part=\"sip\"}",
+        "leasebridge_sip_events_total{detail=\"garbage\",event=\"sip_dropped\"}",
+        "leasebridge_media_loss_ratio_count{direction=\"to_callee\"}",
+        "leasebridge_media_jitter_seconds_count{direction=\"to_caller\"}",
+        "leasebridge_media_mos_count{direction=\"to_caller\"}",
+    ] {
+        assert_value(&metrics, start, 0.0);
+    }
 }
 
 #[test]
