@@ -38,6 +38,7 @@ pub mod history;
 pub mod idempotency;
 pub mod idle;
 pub mod json;
+pub mod mended;
 pub mod metrics;
 pub mod neighbours;
 pub mod openapi;

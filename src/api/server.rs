@@ -5,6 +5,7 @@
 
 use super::dispatch::{Api, Arrival};
 use super::idle::Activity;
+use super::mended::Mended;
 use super::metrics::Metrics;
 use super::neighbours::Books;
 use super::origin;
@@ -233,7 +234,13 @@ impl<B: Books> Connection<B> {
                 }
             },
         );
-        let connection = builder.serve_connection(TokioIo::new(stream), service);
+        // HTTP/2 has no such answers: a stream that cannot be parsed is reset.
+        let always_ok = self.api.in_force().settings.always_ok;
+        let metrics = self.api.metrics();
+        let mended = Mended::new(stream, always_ok, move |code| {
+            metrics.count(None, code, Duration::ZERO);
+        });
+        let connection = builder.serve_connection(TokioIo::new(mended), service);
         let mut connection = std::pin::pin!(connection);
         let mut stopped = self.stopped.clone();
         tokio::select! {

@@ -214,6 +214,10 @@ fn keys_are_bound_to_their_algorithm() {
         &key("HS256", "secret = \"short\""),
         "a secret of 32 bytes or more, not 5",
     );
+    assert_fault(
+        &key("HS265", "secret = \"short\""),
+        "a secret of 32 bytes or more, not 5",
+    );
     assert_fault(&key("HS256", ""), "http.keys \"k\" secret: missing");
     assert_fault(
         &key("HS256", "public_key = \"x\""),
@@ -612,6 +616,60 @@ fn the_documented_defaults_are_the_defaults() {
     }
     assert!(text.contains("drain_timeout = \"30s\""), "{text}");
     assert_eq!(parse(&text).unwrap(), Config::defaults().unwrap());
+}
+
+/// What the code says of a key's bounds, as the documented file writes them: "1 to 65535".
+fn bounds(header: &str, key: &str) -> Option<String> {
+    if ["credit_warning", "retention"].contains(&key) {
+        return None; // they take nothing but "0s" in this version
+    }
+    let needed = match header {
+        "[[trunk]]" => "name = \"t\"\ndirection = \"outbound\"\ntarget = \"sip:a\"\n",
+        _ => "",
+    };
+    // No key takes this, whatever its type.
+    let text = format!("{header}\n{needed}{key} = -1000000000000\n");
+    let faults = parse(&text).err()?;
+    let fault = faults.faults.iter().find(|fault| {
+        let last = fault.key.rsplit(['.', ' ']).next();
+        last == Some(key)
+    })?;
+    let (kind, range) = fault.message.split_once(" from ")?;
+    let known = ["integer", "duration", "rate", "size"];
+    known.iter().find(|known| kind.ends_with(**known))?;
+    let range = range.split([',', '(']).next()?.trim();
+    Some(range.replace('"', ""))
+}
+
+/// The comment above each key that has bounds names them.
+#[test]
+fn the_documented_bounds_are_the_bounds() {
+    let (mut header, mut comment) = ("", String::new());
+    let (mut bounded, mut wrong) = (0, Vec::new());
+    for line in include_str!("../../config/leasebridge.toml").lines() {
+        let bare = line.trim_start_matches('#');
+        let setting = bare.split_once(" = ").filter(|_| !bare.starts_with(' '));
+        if bare.starts_with('[') {
+            header = bare;
+            comment.clear();
+        } else if let Some((key, _)) = setting {
+            if let Some(range) = bounds(header, key) {
+                bounded += 1;
+                if !comment.contains(&range) {
+                    wrong.push(format!("{header} {key} | {range}"));
+                }
+            }
+            comment.clear();
+        } else {
+            comment.push_str(bare);
+        }
+    }
+    assert!(bounded >= 20, "only {bounded} keys with bounds were found");
+    assert!(
+        wrong.is_empty(),
+        "not in their comments:\n{}",
+        wrong.join("\n")
+    );
 }
 
 #[test]

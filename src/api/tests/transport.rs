@@ -141,6 +141,39 @@ async fn a_body_of_another_type_is_415() {
     }
 }
 
+/// What never reaches the API because it is no HTTP is answered in its words all the same.
+#[tokio::test]
+async fn what_cannot_be_parsed_is_answered_in_json() {
+    let mut settings = settings();
+    let many = "X-Many: 1\r\n".repeat(100);
+    let line = "POST /api/v1/customer/view HTTP/1.1\r\nHost: x\r\n";
+    // As long as a head may be, and not at its end.
+    let mut long = format!("{line}X-Long: {}", "a".repeat(32 * 1024));
+    long.truncate(32 * 1024);
+    for always_ok in [false, true] {
+        settings.always_ok = always_ok;
+        let server = start(settings.clone()).await;
+        for (sent, http) in [
+            ("nonsense\r\n\r\n".to_owned(), 400),
+            (format!("{line}no colon\r\n\r\n"), 400),
+            (format!("{line}X: a\0b\r\n\r\n"), 400),
+            (format!("{line}Content-Length: x\r\n\r\n"), 400),
+            (format!("{line}{many}\r\n"), 431),
+            (long.clone(), 431),
+        ] {
+            let got = server.raw(sent.as_bytes()).await;
+            let shown = &sent[..sent.len().min(90)];
+            let http = if always_ok { 200 } else { http };
+            assert_eq!((got.status(), got.http), (1, http), "{shown}");
+            assert_eq!(got.header("content-type"), Some("application/json"));
+            assert_eq!(got.header("connection"), Some("close"));
+        }
+        let metrics = server.api.metrics();
+        let counted = metrics.requests().find(|row| row.0 == "none" && row.1 == 1);
+        assert_eq!(counted.map(|row| row.2), Some(6));
+    }
+}
+
 #[tokio::test]
 async fn slow_clients_are_cut() {
     let server = start(settings()).await;
