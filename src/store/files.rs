@@ -22,12 +22,17 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Names a path in what is said of its fault.
 pub(super) fn failed(path: &Path, error: &io::Error) -> StoreError {
     StoreError::Failed(format!("{}: {error}", path.display()))
 }
+
+/// How often a lock that is held is looked at before it is given up, and the pause between.
+const LOCK_LOOKS: u32 = 20;
+const LOCK_PAUSE: Duration = Duration::from_millis(25);
 
 /// The right to use a data directory, for as long as it is held.
 #[derive(Debug)]
@@ -51,8 +56,16 @@ impl Lock {
             .open(&path)
             .map_err(|error| failed(&path, &error))?;
         // SAFETY: flock takes an open descriptor and touches no memory.
-        let taken = unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) };
-        if taken != 0 {
+        let try_it =
+            || unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX | libc::LOCK_NB) == 0 };
+        // A child of the holder's has it too between fork and exec: one more look, a little later.
+        let taken = (0..LOCK_LOOKS).any(|look| {
+            if look > 0 {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            try_it()
+        });
+        if !taken {
             let mut holder = String::new();
             let _ = (&file).take(32).read_to_string(&mut holder);
             return Err(StoreError::Failed(format!(

@@ -20,6 +20,11 @@ use bytes::Bytes;
 use std::fs::{self, File};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// How long sled's own lock is waited for, and how often it is tried.
+const LOCK_PATIENCE: Duration = Duration::from_secs(10);
+const LOCK_PAUSE: Duration = Duration::from_millis(20);
 
 /// An open engine and a descriptor of ours for its file.
 pub(super) struct Engine {
@@ -90,14 +95,27 @@ pub(in crate::store) fn open_engine(
             }
         }
     }
-    guarded(|| {
-        ::sled::Config::new()
-            .path(dir)
-            .cache_capacity(cache_bytes)
-            .flush_every_ms(None)
-            .mode(::sled::Mode::LowSpace)
-            .open()
-    })
+    let given_up = Instant::now() + LOCK_PATIENCE;
+    loop {
+        let opened = guarded(|| {
+            ::sled::Config::new()
+                .path(dir)
+                .cache_capacity(cache_bytes)
+                .flush_every_ms(None)
+                .mode(::sled::Mode::LowSpace)
+                .open()
+        });
+        match opened {
+            // The right to these files is ours (`files::Lock`): what still holds sled's own lock is
+            // a thread of the engine that was just closed, or a child that is about to exec.
+            Err(StoreError::Failed(why))
+                if why.contains("could not acquire lock") && Instant::now() < given_up =>
+            {
+                std::thread::sleep(LOCK_PAUSE);
+            }
+            opened => return opened,
+        }
+    }
 }
 
 /// Opens the engine and reads its head, making an empty one where there is nothing yet.
