@@ -13,6 +13,7 @@ pub mod books_adapter;
 pub mod books_thread;
 pub mod clock;
 pub mod media_adapter;
+pub mod pace;
 pub mod signalling;
 pub mod sip_adapter;
 pub mod worker;
