@@ -309,7 +309,7 @@ impl Books {
                 .batch
                 .touches(&record_key(close.record.received_at, call_id));
         if !twice {
-            self.name_lease(&mut close.record, close.at);
+            self.name_lease(&mut close.record);
             let up = self.leave(call_id);
             let charged = self.charge(&mut close);
             if !charged && up.is_none() && self.batch.kept.len() >= KEPT_LIMIT {
@@ -330,7 +330,7 @@ impl Books {
 
     /// A call that was refused after its lease was found was told nothing of it but whose it is: the
     /// directory has no room for references.
-    fn name_lease(&self, record: &mut CallRecord, at: UnixMillis) {
+    fn name_lease(&self, record: &mut CallRecord) {
         if record.reference_id.is_some() || record.lease_kind.is_none() {
             return;
         }
@@ -342,7 +342,7 @@ impl Books {
             .and_then(|place| self.leases.lease(place));
         // Not if it ended meanwhile, nor another that has the number since.
         record.reference_id = lease
-            .filter(|lease| lease.expires > at)
+            .filter(|lease| lease.expires > record.received_at)
             .filter(|lease| record.customer_id == Some(lease.customer))
             .filter(|lease| record.lease_kind == Some(lease.kind))
             .map(|lease| lease.reference);

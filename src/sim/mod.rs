@@ -53,6 +53,10 @@ const KEPT: &[(u64, &str)] = &[
     ),
     (337, "the same, by a callee who hung up first"),
     (
+        249_840,
+        "a refused call's record did not name its lease: the clock leapt before it was written",
+    ),
+    (
         1032,
         "the clock was set back, and a crash forgot the block that had begun",
     ),

@@ -107,6 +107,12 @@ impl Weather {
     pub fn is_steady(&self) -> bool {
         !self.clock_steps && self.clock_leap == 0
     }
+
+    /// Whether the wall clock never leaps over the time for which answers are kept.
+    pub fn keeps_answers(&self) -> bool {
+        let leap = Duration::from_millis(self.clock_leap.unsigned_abs());
+        self.is_steady() || self.keep_answers > leap + Duration::from_secs(600)
+    }
 }
 
 /// How far a clock is set by somebody who means it.

@@ -33,14 +33,17 @@ pub struct Answers {
     cooldown: Duration,
     /// The wall clock only ever goes on: what ends when can be told.
     steady: bool,
+    /// And never leaps over the time for which answers are kept.
+    remembers: bool,
 }
 
 impl Answers {
     /// None yet. `cooldown`: how long a number rests.
-    pub fn new(cooldown: Duration, steady: bool) -> Self {
+    pub fn new(cooldown: Duration, steady: bool, remembers: bool) -> Self {
         Self {
             cooldown,
             steady,
+            remembers,
             ..Self::default()
         }
     }
@@ -195,7 +198,8 @@ impl Answers {
             found.count()
         };
         for (figure, customer) in &self.topups {
-            if count(*figure) != 1 {
+            let times = count(*figure);
+            if times == 0 || (times > 1 && self.remembers) {
                 return Err(format!(
                     "a top-up of {figure} for {customer} was done {} times",
                     count(*figure)

@@ -50,7 +50,12 @@ impl Wire {
         }
         match method(text) {
             "INVITE" if tag(header(text, "To")).is_empty() => leg.invited = true,
-            "ACK" if number == 1 && from_caller && leg.answered_at.is_some() => {
+            "ACK"
+                if number == 1
+                    && from_caller
+                    && leg.answered_at.is_some()
+                    && tag(header(text, "To")) == leg.winner =>
+            {
                 leg.acknowledged_at.get_or_insert(now);
             }
             "BYE" => {

@@ -115,7 +115,7 @@ pub struct Seen {
     pub holds: u64,
     pub sounds: u64,
     pub odd: u64,
-    /// Answers that were not acknowledged, by plan.
+    /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
     pub unanswered: u64,
@@ -291,6 +291,9 @@ impl Phones {
         };
         match (todo, line.state) {
             (Todo::Vanish, _) => {
+                // Who asked for an offer owes the answer, and the other side waits for it.
+                let owed = line.reinviting.is_some() && line.up.hold == Hold::Empty;
+                self.seen.ignored += u64::from(owed);
                 line.state = State::Vanished;
                 self.repeats.retain(|(call, _), _| call != id);
                 self.todo.retain(|_, (call, _)| call != id);

@@ -2,7 +2,7 @@
 
 use super::super::checks::privacy;
 use super::super::checks::wire::is_caller_side;
-use super::super::node::{GATEWAY, Said, addr};
+use super::super::node::{CARRIERS, GATEWAY, Said, addr};
 use super::super::text;
 use super::{Broken, Checked, Event, World};
 use crate::books::Ticket;
@@ -59,8 +59,11 @@ impl World {
         if caller && !self.weather.wild {
             let own = id.split(['.', '@']).nth(1).unwrap_or_default();
             privacy::to_caller(text.as_bytes(), own)?;
-        } else if !caller {
+        } else if !caller && CARRIERS.contains(&to.to_string().as_str()) {
             privacy::to_callee(text.as_bytes())?;
+        } else if !caller && !self.weather.wild {
+            // A Contact that was mangled on its way is nobody's.
+            return Err(format!("a message to {to}, where nobody is"));
         }
         self.send(addr(GATEWAY), to, bytes);
         Ok(())

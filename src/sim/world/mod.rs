@@ -167,7 +167,11 @@ impl World {
             ledger: Ledger::default(),
             wire: Wire::default(),
             messages: Messages::default(),
-            answers: Answers::new(weather.cooldown, weather.is_steady()),
+            answers: Answers::new(
+                weather.cooldown,
+                weather.is_steady(),
+                weather.keeps_answers(),
+            ),
             summary: Summary::default(),
             loud: false,
             broken: None,
