@@ -191,7 +191,7 @@ def load(g, customer, watch):
 
 @test("metrics: each that is documented is there, and moves")
 def _(t):
-    g = t.gateway(http={"max_connections": 100}, numbering={"cooldown": "1h"}, node={"drain_timeout": "2s"},
+    g = t.gateway(http={"max_connections": 100, "max_connections_per_address": 100}, numbering={"cooldown": "1h"}, node={"drain_timeout": "2s"},
                   outbound={"options_interval": "1s"})
     watch = Watch(g)
     try:

@@ -101,7 +101,8 @@ impl Metrics {
         }
     }
 
-    /// Requests so far: operation, status, count. Noughts are left out but for [`SHOWN_AT_NOUGHT`].
+    /// Requests so far: operation, status, count. Noughts are left out but for those of answers that
+    /// any gateway gives sooner or later.
     pub fn requests(&self) -> impl Iterator<Item = (String, u16, u64)> {
         self.requests
             .iter()

@@ -1,7 +1,7 @@
 //! The embedded engine: a journal for what must be durable now, one sled tree for what there is.
 //!
 //! A commit is a frame of the journal ([`super::journal`]), written and synced; readers find it in
-//! memory ([`layers`]) until a thread beside has brought it to the tree ([`spread`]), in bulk. So a
+//! memory (`layers`) until a thread beside has brought it to the tree (`spread`), in bulk. So a
 //! commit costs the disk one write and one sync, and the tree sees a record that changes a thousand
 //! times a minute once.
 //!

@@ -270,8 +270,8 @@ pub fn settings() -> Settings {
         },
         tls: None,
         limits: HttpLimits {
-            header_timeout: Duration::from_millis(300),
-            body_timeout: Duration::from_millis(300),
+            header_timeout: Duration::from_secs(60),
+            body_timeout: Duration::from_secs(60),
             ..HttpLimits::default()
         },
     }

@@ -174,9 +174,17 @@ async fn what_cannot_be_parsed_is_answered_in_json() {
     }
 }
 
+/// Settings under which a client must not be slow.
+fn impatient() -> Settings {
+    let mut settings = settings();
+    settings.limits.header_timeout = Duration::from_millis(300);
+    settings.limits.body_timeout = Duration::from_millis(300);
+    settings
+}
+
 #[tokio::test]
 async fn slow_clients_are_cut() {
-    let server = start(settings()).await;
+    let server = start(impatient()).await;
     for sent in [
         "",
         "PRI",
@@ -185,7 +193,7 @@ async fn slow_clients_are_cut() {
         let mut stream = TcpStream::connect(server.address).await.unwrap();
         stream.write_all(sent.as_bytes()).await.unwrap();
         let mut rest = Vec::new();
-        let cut = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+        let cut = tokio::time::timeout(Duration::from_secs(60), stream.read_to_end(&mut rest));
         cut.await
             .expect("the server should close the connection")
             .ok();
@@ -201,7 +209,6 @@ async fn slow_clients_are_cut() {
 async fn too_many_connections_are_closed_at_once() {
     let mut settings = settings();
     settings.limits.max_connections = 1;
-    settings.limits.header_timeout = Duration::from_secs(60);
     let server = start(settings).await;
     let _held = answered(&server).await;
     let mut refused = TcpStream::connect(server.address).await.unwrap();
@@ -230,7 +237,6 @@ async fn one_address_cannot_take_all_connections() {
     let mut settings = settings();
     settings.limits.max_connections = 10;
     settings.limits.max_connections_per_address = 2;
-    settings.limits.header_timeout = Duration::from_secs(60);
     let mut server = start(settings.clone()).await;
     let _held = (answered(&server).await, answered(&server).await);
     let mut refused = TcpStream::connect(server.address).await.unwrap();
@@ -263,10 +269,10 @@ async fn one_address_cannot_take_all_connections() {
 
 #[tokio::test]
 async fn an_idle_connection_is_closed() {
-    let server = start(settings()).await;
+    let server = start(impatient()).await;
     let mut held = answered(&server).await;
     let mut rest = Vec::new();
-    let cut = tokio::time::timeout(Duration::from_secs(20), held.read_to_end(&mut rest));
+    let cut = tokio::time::timeout(Duration::from_secs(60), held.read_to_end(&mut rest));
     cut.await.expect("the server should close it").ok();
 }
 
@@ -275,7 +281,7 @@ async fn an_idle_connection_is_closed() {
 async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
     let directory = tempfile::tempdir().unwrap();
     let (files, pem) = certificate(directory.path(), "only");
-    let mut settings = settings();
+    let mut settings = impatient();
     settings.tls = Some(files);
     let server = start(settings).await;
     let cut = async |hello: &[u8]| {
@@ -296,7 +302,7 @@ async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
         frame(4, 0, 0, &[]),
     ];
     for hello in [&b""[..], &preface.concat()] {
-        tokio::time::timeout(Duration::from_secs(20), cut(hello))
+        tokio::time::timeout(Duration::from_secs(60), cut(hello))
             .await
             .expect("the server should close it");
     }
