@@ -125,7 +125,7 @@ class Client(threading.Thread):
         self.fault = None
 
     def run(self):
-        connection = http.client.HTTPConnection(self.gateway.ip["gateway"], self.gateway.http_port, timeout=10)
+        connection = http.client.HTTPConnection(self.gateway.ip["gateway"], self.gateway.http_port, timeout=60)
         due = time.monotonic()
         while not self.stopping.is_set():
             op = self.choose()

@@ -1,9 +1,12 @@
 """A gateway under test: its configuration, its process, its HTTP API."""
-import http.client, json, os, signal, socket, subprocess, tempfile, time, urllib.parse
+import http.client, json, os, re, signal, subprocess, tempfile, time, urllib.parse
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("LEASEBRIDGE", os.path.join(ROOT, "target", "release", "leasebridge"))
 SECRET = "a secret for the tests alone, which is long enough"
+# How long anything that must come may take. It costs nothing where it comes, and a machine that is
+# busy with something else must not fail a test.
+PATIENCE = 60
 
 
 def toml(value):
@@ -68,34 +71,53 @@ class Gateway:
             out += [f"{k} = {toml(v)}" for k, v in trunk.items()]
         return "\n".join(out) + "\n"
 
-    def start(self, wait=20):
-        env = dict(os.environ)
-        if self.preload:
-            env.update(self.preload)
-        log = open(os.path.join(self.work, "gateway.log"), "ab")
-        self.process = subprocess.Popen([self.binary, "serve", "--config", self.path], stdout=log, stderr=log,
-                                        stdin=subprocess.DEVNULL, env=env, start_new_session=True)
-        if self.token is None:
-            self.token = subprocess.run([self.binary, "token", "--config", self.path, "--client", "tests"],
-                                        capture_output=True, text=True, check=True).stdout.strip()
+    def start(self, wait=PATIENCE):
+        self.launch()
         end = time.time() + wait
         while time.time() < end:
             if self.process.poll() is not None:
                 raise RuntimeError("the gateway ended at its start: " + self.log_tail())
-            try:
-                c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=2)
-                c.request("GET", "/healthz")
-                if c.getresponse().status == 200:
-                    return self
-            except OSError:
-                time.sleep(0.02)
+            if self.answers() and self.takes_signals():
+                return self
+            time.sleep(0.02)
         raise RuntimeError("the gateway does not answer: " + self.log_tail())
 
-    def log_tail(self, size=3000):
-        with open(os.path.join(self.work, "gateway.log"), "rb") as f:
-            return f.read()[-size:].decode(errors="replace")
+    def launch(self):
+        """Starts the process, and waits for nothing."""
+        env = dict(os.environ)
+        if self.preload:
+            env.update(self.preload)
+        with open(os.path.join(self.work, "gateway.log"), "ab") as log:
+            self.process = subprocess.Popen([self.binary, "serve", "--config", self.path], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, env=env, start_new_session=True)
+        if self.token is None:
+            self.token = subprocess.run([self.binary, "token", "--config", self.path, "--client", "tests"],
+                                        capture_output=True, text=True, check=True).stdout.strip()
 
-    def stop(self, sig=signal.SIGTERM, wait=15):
+    def answers(self):
+        try:
+            return self.get("/healthz")[0] == 200
+        except (OSError, http.client.HTTPException):
+            return False
+
+    def takes_signals(self):
+        """Whether SIGHUP has its handler, the last to be set: /healthz answers a little earlier, and a signal that
+        came in between would be the end of the process."""
+        try:
+            with open(f"/proc/{self.process.pid}/status") as f:
+                caught = re.search(r"^SigCgt:\s*([0-9a-f]+)", f.read(), re.M)
+        except OSError:
+            return False
+        return bool(caught) and bool(int(caught[1], 16) >> (signal.SIGHUP - 1) & 1)
+
+    def log_tail(self, size=3000):
+        try:
+            with open(os.path.join(self.work, "gateway.log"), "rb") as f:
+                return f.read()[-size:].decode(errors="replace")
+        except FileNotFoundError:
+            return ""
+
+    def stop(self, sig=signal.SIGTERM, wait=PATIENCE):
         if self.process and self.process.poll() is None:
             self.process.send_signal(sig)
             try:
@@ -110,16 +132,17 @@ class Gateway:
         self.process.kill()
         self.process.wait()
 
-    def request(self, operation, headers=None, timeout=20, **form):
+    def request(self, operation, headers=None, timeout=PATIENCE, **form):
         """POSTs an operation; returns (HTTP status, JSON)."""
         c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=timeout)
         h = {"Authorization": "Bearer " + self.token, "Content-Type": "application/x-www-form-urlencoded"}
         h.update(headers or {})
-        c.request("POST", "/api/v1/" + operation, urllib.parse.urlencode(form), h)
-        r = c.getresponse()
-        body = json.loads(r.read())
-        c.close()
-        return r.status, body
+        try:
+            c.request("POST", "/api/v1/" + operation, urllib.parse.urlencode(form), h)
+            r = c.getresponse()
+            return r.status, json.loads(r.read())
+        finally:
+            c.close()
 
     def api(self, operation, **form):
         """POSTs an operation that must succeed."""
@@ -129,7 +152,7 @@ class Gateway:
         return body
 
     def get(self, path):
-        c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=10)
+        c = http.client.HTTPConnection(self.ip["gateway"], self.http_port, timeout=PATIENCE)
         try:
             c.request("GET", path)
             r = c.getresponse()
@@ -137,16 +160,18 @@ class Gateway:
         finally:
             c.close()
 
-    def metric(self, name):
-        """Sum of a metric's samples."""
-        total, found = 0.0, False
-        for line in self.get("/metrics")[1].splitlines():
-            if line.startswith(name) and line[len(name):len(name) + 1] in ("{", " "):
-                total += float(line.rsplit(" ", 1)[1])
-                found = True
-        if not found:
-            raise RuntimeError(f"no metric {name}")
-        return total
+    def metric(self, name, timeout=PATIENCE):
+        """Sum of a metric's samples, once there is one: some are on the page only when first observed."""
+        end = time.time() + timeout
+        while True:
+            page = self.get("/metrics")[1]
+            samples = [float(line.rsplit(" ", 1)[1]) for line in page.splitlines()
+                       if line.startswith((name + " ", name + "{"))]
+            if samples:
+                return sum(samples)
+            if time.time() > end:
+                raise RuntimeError(f"no metric {name}")
+            time.sleep(0.05)
 
     def customer(self, **form):
         form = {"first_name": "Test", "last_name": "Customer", "account_credit": "1000000", **form}
@@ -165,7 +190,7 @@ class Gateway:
         by = {v: k for k, v in a["lease_info"].items()}
         return by[phone1], by[phone2], a["reference_id"]
 
-    def records(self, count, timeout=40, **query):
+    def records(self, count, timeout=PATIENCE, **query):
         """The newest records, once there are `count` of them."""
         end = time.time() + timeout
         while True:
@@ -175,10 +200,22 @@ class Gateway:
             time.sleep(0.05)
 
 
-def loopback_free(ip, port):
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-        try:
-            s.bind((ip, port))
-            return True
-        except OSError:
-            return False
+def report(name, faults, *logs):
+    """Prints how a test ended; where it failed, also the ends of these logs (name, text), as comments."""
+    if not faults:
+        print(f"ok {name}", flush=True)
+        return
+    lines = [f"not ok {name}: " + " | ".join(faults).replace("\n", " / ")]
+    for title, text in logs:
+        lines += [f"#   {title}: {line}" for line in text.splitlines()[-40:]]
+    print("\n".join(lines), flush=True)
+
+
+def check_end(gateway):
+    """What is wrong with how the gateway is at the end of a test."""
+    faults, log = [], gateway.log_tail(1 << 24)
+    if gateway.process and gateway.process.poll() not in (None, 0):
+        faults.append(f"the gateway ended with {gateway.process.returncode}")
+    if "panicked" in log:
+        faults.append("the gateway panicked: " + log[log.index("panicked"):][:500])
+    return faults

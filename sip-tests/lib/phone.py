@@ -4,6 +4,7 @@ A `Phone` is a SIP socket with an RTP and an RTCP socket; a `Leg` is one dialog 
 (`Leg.invite`) or that is called (`Leg.invited`).
 """
 import itertools, re, socket, struct, time
+from gateway import PATIENCE
 
 COUNTER = itertools.count(1)
 
@@ -47,13 +48,15 @@ def bracket(ip):
 
 
 class Phone:
-    """Sockets of one side; keeps what it was sent. Repeats are counted in `copies` and shown once."""
+    """Sockets of one side; keeps what it was sent. Repeats are counted in `copies` and shown once. With `options` set,
+    each OPTIONS is answered so as it is read, and not shown."""
 
     def __init__(self, ip, gateway, port=5080, rtp=6000):
         self.ip, self.port, self.gateway, self.rtp_port = ip, port, gateway, rtp
         self.family = socket.AF_INET6 if ":" in ip else socket.AF_INET
         self.sip, self.rtp, self.rtcp = self.socket(port), self.socket(rtp), self.socket(rtp + 1)
         self.pending, self.copies = [], {}
+        self.options = None
         self.flowing = None  # waits until the gateway relays something
 
     def socket(self, port):
@@ -81,9 +84,19 @@ class Phone:
         self.copies[data] = self.copies.get(data, 0) + 1
         if self.copies[data] > 1:
             return False
-        return Message(data)
+        m = Message(data)
+        if self.options and m.start.startswith("OPTIONS "):
+            Leg(self, "x").reply(self.options, request=m)
+            return False
+        return m
 
-    def expect(self, start, timeout=10, call_id=None):
+    def pump(self):
+        """Reads what has come by now."""
+        while (m := self._receive(0)) is not None:
+            if m:
+                self.pending.append(m)
+
+    def expect(self, start, timeout=PATIENCE, call_id=None):
         """The next message that begins so ("INVITE", or "SIP/2.0 " for any response but 100, or a status)."""
         start = f"SIP/2.0 {start} " if isinstance(start, int) else start
         fits = lambda m: (m.start.startswith(start) and (call_id is None or m.get("call-id") == call_id)
@@ -114,16 +127,7 @@ class Phone:
 
     def repeats(self, message):
         """How often a message has come by now."""
-        self.sip.settimeout(0.05)
-        try:
-            while True:
-                m = self._receive(0.05)
-                if m is None:
-                    break
-                if m:
-                    self.pending.append(m)
-        except OSError:
-            pass
+        self.pump()
         return self.copies[message.data]
 
     def sdp(self, codecs="8 101", extra=("a=sendrecv",), ip=None, port=None, version=1):
@@ -145,7 +149,7 @@ class Phone:
             time.sleep(0.002)
         return out
 
-    def hear(self, count=1, timeout=3, sock=None):
+    def hear(self, count=1, timeout=20, sock=None):
         """What comes on the RTP socket: `count` packets, or fewer if the time is over."""
         s, out = sock or self.rtp, []
         end = time.time() + timeout
@@ -200,7 +204,7 @@ class Leg:
         self.phone.send(text)
         return text
 
-    def expect(self, start, timeout=10):
+    def expect(self, start, timeout=PATIENCE):
         return self.phone.expect(start, timeout, self.call_id)
 
     def answered(self, body=None):
@@ -213,7 +217,7 @@ class Leg:
     def ack(self, body=None, cseq=None):
         self.phone.send(self._request("ACK", self.target, cseq or self.cseq, body or ""))
 
-    def refused(self, status, timeout=10):
+    def refused(self, status, timeout=PATIENCE):
         """Takes a failure of the INVITE and acknowledges it."""
         m = self.expect(status, timeout)
         self.ack_failure(m)
@@ -231,7 +235,7 @@ class Leg:
     # ---- the side that is called
 
     @classmethod
-    def invited(cls, phone, timeout=10):
+    def invited(cls, phone, timeout=PATIENCE):
         """Takes the next INVITE."""
         m = phone.expect("INVITE ", timeout)
         leg = cls(phone, re.search(r"sip:([^@]*)@", m.start)[1])

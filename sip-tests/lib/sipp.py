@@ -4,6 +4,7 @@ A scenario is a list of steps for the caller (uac) or the callee (uas). Headers 
 are regular expressions; what must not be there is checked by `absent`.
 """
 import html, os, subprocess, time
+from gateway import PATIENCE
 
 SDP = """v=0
 o=user 53655765 2353687637 IN IP[media_ip_type] [media_ip]
@@ -208,7 +209,7 @@ def scenario(name, steps):
 class Sipp:
     """One sipp process."""
 
-    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, echo=False, timeout=40):
+    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, echo=False, timeout=3 * PATIENCE):
         self.role, self.log = role, os.path.join(work, role)
         os.makedirs(self.log, exist_ok=True)
         path = os.path.join(self.log, "scenario.xml")
@@ -225,7 +226,7 @@ class Sipp:
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, cwd=self.log, start_new_session=True)
 
-    def wait(self, timeout=60):
+    def wait(self, timeout=4 * PATIENCE):
         try:
             _, err = self.process.communicate(timeout=timeout)
         except subprocess.TimeoutExpired:
@@ -252,6 +253,18 @@ class Sipp:
         except FileNotFoundError:
             return ""
 
+    def brief(self):
+        """First lines of the messages and what sipp found wrong, to read when a case has failed."""
+        lines, seen = [], False
+        for line in self.messages().splitlines():
+            if " message " in line:
+                seen = True
+                lines.append(line)
+            elif seen and line.strip():
+                seen = False
+                lines.append("    " + line)
+        return "\n".join(lines[-30:] + self._errors().splitlines()[-10:])
+
     def _errors(self):
         try:
             with open(os.path.join(self.log, "errors"), errors="replace") as f:
@@ -260,7 +273,7 @@ class Sipp:
             return ""
 
 
-def ready(ip, port, timeout=5):
+def ready(ip, port, timeout=PATIENCE):
     """Waits until somebody has bound the UDP port."""
     needle = "%s:%04X" % ("".join(f"{int(b):02X}" for b in reversed(ip.split("."))), port)
     end = time.time() + timeout

@@ -12,7 +12,7 @@ def test(name):
     return take
 
 
-def command(*words, timeout=60):
+def command(*words, timeout=3 * gateway.PATIENCE):
     done = subprocess.run([gateway.BINARY, *words], capture_output=True, text=True, timeout=timeout, stdin=subprocess.DEVNULL)
     return done.returncode, done.stdout, done.stderr
 
@@ -91,7 +91,7 @@ def _(t):
 
 @test("commands: demo shows all and exits 0")
 def _(t):
-    code, out, err = command("demo", timeout=120)
+    code, out, err = command("demo")
     t.equal(code, 0, f"the exit code ({out[-800:]} {err[-300:]})")
     for said in ("single", "group", "caller ID", "charge", "record"):
         t.check(said in out, f"it does not speak of {said}")
@@ -137,7 +137,7 @@ def _(t):
 def _(t):
     g = t.gateway(observe={"listen": "127.0.%d.2:9090" % t.net})
     for path, wanted in (("/metrics", 200), ("/healthz", 200), ("/readyz", 200), ("/api/v1/customer/view", 404)):
-        c = http.client.HTTPConnection(g.ip["gateway"], 9090, timeout=5)
+        c = http.client.HTTPConnection(g.ip["gateway"], 9090, timeout=gateway.PATIENCE)
         c.request("GET", path)
         t.equal(c.getresponse().status, wanted, path)
         c.close()
@@ -155,25 +155,24 @@ def _(t):
     make("first")
     g = t.gateway(start=False, http={"tls": {"cert": cert, "key": key}}, observe={"listen": f"127.0.{t.net}.2:9090"})
     address = g.ip["gateway"]
-    log = open(os.path.join(g.work, "gateway.log"), "ab")
-    g.process = subprocess.Popen([g.binary, "serve", "--config", g.path], stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+    g.launch()
 
     def serial():
         try:
             context = ssl.create_default_context(cafile=cert)
-            with context.wrap_socket(socket.create_connection((address, 8080), 5), server_hostname=address) as s:
+            with context.wrap_socket(socket.create_connection((address, 8080), gateway.PATIENCE), server_hostname=address) as s:
                 return [v for part in s.getpeercert()["subject"] for k, v in part if k == "commonName"][0]
         except OSError as error:
             return type(error).__name__
 
     t.becomes(serial, "first", "the certificate's name")
-    token = command("token", "--config", g.path, "--client", "tests")[1].strip()
-    c = http.client.HTTPSConnection(address, 8080, timeout=5, context=ssl.create_default_context(cafile=cert))
+    t.becomes(g.takes_signals, True, "its taking signals")
+    c = http.client.HTTPSConnection(address, 8080, timeout=gateway.PATIENCE, context=ssl.create_default_context(cafile=cert))
     c.request("POST", "/api/v1/customer/create", urllib.parse.urlencode({"first_name": "A", "last_name": "B"}),
-              {"Authorization": "Bearer " + token, "Content-Type": "application/x-www-form-urlencoded"})
+              {"Authorization": "Bearer " + g.token, "Content-Type": "application/x-www-form-urlencoded"})
     t.equal(json.loads(c.getresponse().read())["status"], 0, "the status over TLS")
     c.close()
-    c = http.client.HTTPConnection(address, 8080, timeout=5)
+    c = http.client.HTTPConnection(address, 8080, timeout=gateway.PATIENCE)
     try:
         c.request("GET", "/healthz")
         t.check(c.getresponse().status != 200, "plain HTTP was answered")

@@ -1,5 +1,6 @@
 """A full disk (sip-bridging 7, lease-api 5): refused is what is new, what runs goes on, nothing acknowledged is lost."""
 import os, subprocess, time
+from gateway import PATIENCE
 from phone import Leg, Missing, connect
 
 CALLER, DRIVER = "+60199990001", "+60122223333"
@@ -74,7 +75,7 @@ def spent(t, disk):
     customer = g.customer(account_credit="100000", charge_block_single="1", charge_rate_single="10")
     number, _ = g.single(customer, DRIVER)
     a, b = connect(caller, callee, number)
-    end = time.time() + 60
+    end = time.time() + 2 * PATIENCE
     while time.time() < end and not any(m.start.startswith("BYE") for m in caller.pending):
         disk.fill()
         try:
@@ -84,7 +85,7 @@ def spent(t, disk):
     a.bye_comes()
     b.bye_comes()
     disk.free()
-    t.becomes(lambda: [r["ended_by"] for r in g.api("cdr/query")["records"]], ["gateway"], "who ended it", timeout=30)
+    t.becomes(lambda: [r["ended_by"] for r in g.api("cdr/query")["records"]], ["gateway"], "who ended it")
     call = g.api("cdr/query")["records"][0]
     t.equal(call["reason"], "store_failed", "the reason")
     charges = [e for e in g.api("customer/ledger", customer_id=customer)["entries"] if e["kind"] == "charge"]
@@ -108,7 +109,7 @@ def full(t, disk):
             acknowledged.append(body["reference_id"])
         return status, body["status"]
 
-    t.becomes(lease, (500, 99), "the answer to a lease request", timeout=30)
+    t.becomes(lease, (500, 99), "the answer to a lease request")
     t.becomes(lambda: g.metric("leasebridge_store_failures_total") > 0, True, "failures counted")
     second = Leg(caller, CALLER)
     second.invite(number)
@@ -122,7 +123,7 @@ def full(t, disk):
     b.bye_comes()
     a.expect(200)
     disk.free()
-    t.becomes(lease, (200, 0), "the answer when there is room again", timeout=30)
+    t.becomes(lease, (200, 0), "the answer when there is room again")
     t.becomes(lambda: any(r["reason"] == "completed" for r in g.api("cdr/query")["records"]), True, "the call's record")
     call = [r for r in g.api("cdr/query")["records"] if r["reason"] == "completed"][0]
     t.check(int(call["blocks"]) >= 6, f"{call['blocks']} blocks of a call of {call['duration_seconds']} s")

@@ -250,7 +250,8 @@ pub fn observe_books(metrics: &Metrics, health: &Arc<Health>, handle: &BooksHand
         for (state, count) in states {
             sink.add(&rows::NUMBERS, &[state], count);
         }
-        sink.add(&rows::LEASES, &["all"], books.leases);
+        sink.add(&rows::LEASES, &["single"], books.leases.single.into());
+        sink.add(&rows::LEASES, &["group"], books.leases.group.into());
         sink.add(&rows::LEDGER_CHECKS, &[], figures.ledger_checks.get());
         sink.add(
             &rows::LEDGER_MISMATCHES,

@@ -23,11 +23,6 @@ const HOLD_PATIENCE: Duration = Duration::from_secs(3);
 const KEPT_LIMIT: usize = 65_536;
 /// Calls that ended last, remembered so that an end told twice is written once.
 const CLOSED_LIMIT: usize = 16_384;
-/// Blocks that would have begun later than this after the last heartbeat are not charged after a
-/// crash: calls hold blocks no more than some seconds ahead, and the heartbeat is no older than
-/// that hold by more than its own interval.
-const CRASH_SLACK: Duration = Duration::from_secs(10);
-
 /// A call that was admitted and is not closed.
 #[derive(Debug)]
 pub(super) struct Up {
@@ -314,6 +309,7 @@ impl Books {
                 .batch
                 .touches(&record_key(close.record.received_at, call_id));
         if !twice {
+            self.name_lease(&mut close.record, close.at);
             let up = self.leave(call_id);
             let charged = self.charge(&mut close);
             if !charged && up.is_none() && self.batch.kept.len() >= KEPT_LIMIT {
@@ -330,6 +326,26 @@ impl Books {
             self.batch.kept.push(Kept::Close(close));
         }
         self.batch.waiting.extend(notice.map(Waiting::Notice));
+    }
+
+    /// A call that was refused after its lease was found was told nothing of it but whose it is: the
+    /// directory has no room for references.
+    fn name_lease(&self, record: &mut CallRecord, at: UnixMillis) {
+        if record.reference_id.is_some() || record.lease_kind.is_none() {
+            return;
+        }
+        let digits = record.leased_number.strip_prefix('+');
+        let lease = digits
+            .and_then(E164::from_digits)
+            .and_then(|number| self.leases.pool().find(number))
+            .and_then(|slot| self.leases.pool().lease(slot))
+            .and_then(|place| self.leases.lease(place));
+        // Not if it ended meanwhile, nor another that has the number since.
+        record.reference_id = lease
+            .filter(|lease| lease.expires > at)
+            .filter(|lease| record.customer_id == Some(lease.customer))
+            .filter(|lease| record.lease_kind == Some(lease.kind))
+            .map(|lease| lease.reference);
     }
 
     /// Ends a call's hold, writes the entry, and puts what was charged into the record. Returns
@@ -506,26 +522,24 @@ fn reached(count: u32, cap: u32) -> bool {
 }
 
 /// The record of a call that was up at a crash: it ended when the node was last known to live, and
-/// costs every block that may have begun (docs/billing.md).
+/// costs every block that may have begun (docs/billing.md): all that were held, for none is held
+/// more than some seconds before it begins. Both clock readings are the wall's, which may have been
+/// set in between, so they say nothing about the charge, and its duration is kept within the blocks.
 fn crash_record(call: &OpenCallRecord, alive: UnixMillis) -> CallRecord {
     let mut record = call.draft.clone();
     let answered = record.answered_at.unwrap_or(record.received_at);
     record.answered_at = Some(answered);
     record.ended_at = alive.max(answered);
-    let duration = record.ended_at.since(answered);
-    record.duration_millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-    record.blocks = crash_blocks(call, record.duration_millis);
+    let block_millis = u64::from(record.block_seconds.max(1)) * 1000;
+    // What was held before the last hold had begun for certain.
+    let least = call.begun.saturating_sub(1).saturating_mul(block_millis);
+    let most = call.prepared.saturating_mul(block_millis);
+    let duration = record.ended_at.since(answered).as_millis();
+    let duration = u64::try_from(duration).unwrap_or(u64::MAX);
+    record.duration_millis = duration.min(most).max(least);
+    record.blocks = call.prepared.max(1);
     record.ended_by = EndedBy::Gateway;
     record.reason = "crash".into();
     record.q850_cause = 41;
     record
-}
-
-/// Blocks that a crash costs: all that were prepared, but not those that could only have begun
-/// long after the last heartbeat, and never fewer than had begun for certain.
-fn crash_blocks(call: &OpenCallRecord, duration_millis: u64) -> u64 {
-    let block_millis = u64::from(call.draft.block_seconds.max(1)) * 1000;
-    let slack = u64::try_from(CRASH_SLACK.as_millis()).unwrap_or(u64::MAX);
-    let latest = duration_millis.saturating_add(slack).div_ceil(block_millis);
-    call.prepared.min(latest).max(call.begun).max(1)
 }

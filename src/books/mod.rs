@@ -11,7 +11,7 @@
 //!      batch: changes ─── take_batch() ──▶ store ─────┤
 //!             undo                                    │
 //!             waiting                                 ▼
-//!             kept                          failed(): undo, 99 to those who wait,
+//!             kept, alive                   failed(): undo, 99 to those who wait,
 //!             deferred                                kept done again, deferred judged
 //! ```
 //!
@@ -44,7 +44,7 @@ pub mod records;
 mod tests;
 
 use crate::domain::{CallId, CustomerId, E164, LeaseKind, Now, ReferenceId};
-use crate::lease::{Directory, LeaseBook, pool};
+use crate::lease::{Directory, Holdings, LeaseBook, pool};
 use crate::ledger::Ledger;
 use crate::store::{Change, StoreError, Table};
 use batch::{Batch, Deferred, Undo, Waiting};
@@ -123,7 +123,7 @@ pub struct Figures {
     /// Numbers by state.
     pub numbers: pool::Figures,
     /// Running leases.
-    pub leases: u64,
+    pub leases: Holdings,
     /// Customers.
     pub customers: u64,
     /// Calls admitted and not closed.
@@ -284,15 +284,17 @@ impl Books {
             .last_beat
             .is_none_or(|last| now.mono.saturating_duration_since(last) >= HEARTBEAT);
         if due && self.ledger.open_calls() > 0 {
-            let after = records::encode(&now.wall);
-            self.batch.put(
-                records::alive_key(),
-                self.alive.clone(),
-                Some(after.clone()),
-            );
-            self.batch.alive = Some(after);
+            self.beat(records::encode(&now.wall));
             self.last_beat = Some(now.mono);
         }
+    }
+
+    /// Puts the heartbeat into the batch.
+    fn beat(&mut self, alive: Bytes) {
+        let before = self.alive.clone();
+        self.batch
+            .put(records::alive_key(), before, Some(alive.clone()));
+        self.batch.alive = Some(alive);
     }
 
     /// Whether somebody waits for the batch (a lease, an answer), or it may wait a little for
@@ -340,7 +342,7 @@ impl Books {
     }
 
     /// Undoes the batch and answers those who waited: 99 to requests, refusals to calls. Changes
-    /// that must not be lost (ends of calls, blocks begun) stay for the next batch.
+    /// that must not be lost (ends of calls, blocks begun, the heartbeat) stay for the next batch.
     pub fn failed(&mut self, error: &StoreError, now: Now) {
         let batch = std::mem::take(&mut self.batch);
         self.figures.failed_commits += 1;
@@ -374,6 +376,13 @@ impl Books {
         for kept in batch.kept {
             self.redo(kept, now);
         }
+        // A full store refuses what was asked for, not what running calls need: without this one
+        // a crash after a long time of it would leave calls that ended before it began.
+        if let Some(alive) = batch.alive
+            && self.ledger.open_calls() > 0
+        {
+            self.beat(alive);
+        }
         self.judge_deferred(batch.deferred, now);
     }
 
@@ -402,7 +411,7 @@ impl Books {
     pub fn figures(&self) -> Figures {
         Figures {
             numbers: self.leases.pool().figures(),
-            leases: self.leases.len() as u64,
+            leases: self.leases.total(),
             customers: self.ledger.len() as u64,
             calls: self.calls.len() as u64,
             open_calls: self.ledger.open_calls() as u64,

@@ -76,6 +76,7 @@ pub enum State {
 ///                                                                               |
 ///     Over <-- Finished -- Recorded -- Close(record) -- media Closed -----------+
 ///
+///   a call that ends in Answered awaits the caller's ACK in Ending: it is charged only if it comes
 ///   * with a delayed offer the callee's 2xx is confirmed only with the answer in the caller's ACK
 /// ```
 ///
@@ -241,7 +242,7 @@ impl Call {
                 self.setup.as_ref().and_then(|setup| setup.poll_timeout())
             }
             State::Answered | State::Up => self.meter.as_ref().and_then(Meter::poll_timeout),
-            State::Ending => self.closing.media_deadline,
+            State::Ending => self.ending_deadline(),
             State::Idle | State::AwaitingHold | State::AwaitingDurable | State::Over => None,
         }
     }
@@ -354,6 +355,7 @@ impl Call {
             self.push(Output::Finished);
             return;
         }
+        self.settle_for_shutdown();
         let mut end = End::gateway(Reason::Shutdown);
         end.retry_after = SHUTDOWN_RETRY_SECONDS;
         self.end(end, now, context);

@@ -1,16 +1,21 @@
 //! The end: both legs are let go, the meter stops, trunks and ports go back, and once the figures
-//! are there the books charge the call and keep its record.
+//! are there, and whether the caller acknowledged its 200, the books charge the call and keep its
+//! record.
 
 use super::bridge::{Call, Media, State, blank_record};
-use super::cause::End;
+use super::cause::{End, Reason};
 use super::context::Context;
-use super::event::{BooksEvent, Input, LedgerCommand, MediaCommand, MediaEvent, Output};
+use super::event::{BooksEvent, Input, LedgerCommand, LegEvent, MediaCommand, MediaEvent, Output};
+use super::leg::Leg;
 use super::meter::Charge;
 use crate::domain::{Credit, Now, Side};
 use std::time::{Duration, Instant};
 
 /// How long the record waits for the media's final figures; it does without them then.
 pub const FIGURES_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long the record waits to hear whether the caller acknowledged its 200: the SIP layer says so
+/// after 64×T1 at the latest (RFC 3261 §13.3.1.4), 32 s.
+pub const ACK_TIMEOUT: Duration = Duration::from_secs(40);
 
 /// What the record still waits for.
 #[derive(Debug, Default)]
@@ -19,10 +24,21 @@ pub(super) struct Closing {
     pub awaits_books: bool,
     /// When the figures are given up.
     pub media_deadline: Option<Instant>,
+    /// The 200 is not acknowledged yet, and may be: what the call costs if it is.
+    pub unacknowledged: Option<Unacknowledged>,
     /// `Close` was sent.
     pub closed: bool,
     /// The books have the record.
     pub recorded: bool,
+}
+
+/// A call that was over before the caller's ACK was there.
+#[derive(Debug)]
+pub(super) struct Unacknowledged {
+    /// What it costs if the ACK comes.
+    charge: Charge,
+    /// When it is not waited for any longer.
+    deadline: Instant,
 }
 
 impl Call {
@@ -60,25 +76,72 @@ impl Call {
 
     fn fill_end(&mut self, end: &End, now: Now) {
         let answered = self.meter.is_some();
-        // A call whose 200 was never acknowledged costs nothing (sip-bridging 7).
-        let charge = match (&self.meter, self.acknowledged) {
-            (Some(meter), true) => meter.charge(now.mono),
-            _ => Charge::default(),
+        let charge = self.meter.as_ref().map(|meter| meter.charge(now.mono));
+        // A call whose 200 is never acknowledged costs nothing (sip-bridging 7).
+        let charge = match charge {
+            Some(charge) if !self.acknowledged => {
+                self.await_ack(charge, end, now);
+                Charge::default()
+            }
+            charge => charge.unwrap_or_default(),
         };
+        self.fill_charge(charge);
         let record = &mut self.record;
         record.ended_at = now.wall;
-        record.duration_millis = u64::try_from(charge.duration.as_millis()).unwrap_or(u64::MAX);
-        record.blocks = charge.blocks;
-        record.charge = Credit::for_blocks(record.rate, charge.blocks).unwrap_or(Credit(i64::MAX));
         record.ended_by = end.by;
         record.reason = end.reason.name().into();
         record.sip_code = if answered { 200 } else { end.cause.sip };
         record.q850_cause = end.cause.q850;
     }
 
+    fn fill_charge(&mut self, charge: Charge) {
+        let record = &mut self.record;
+        record.duration_millis = u64::try_from(charge.duration.as_millis()).unwrap_or(u64::MAX);
+        record.blocks = charge.blocks;
+        record.charge = Credit::for_blocks(record.rate, charge.blocks).unwrap_or(Credit(i64::MAX));
+    }
+
+    /// The ACK may still be on its way: the caller's leg waits for it with its BYE, the record with
+    /// its charge. Not where it was given up already, nor where the process is about to go.
+    fn await_ack(&mut self, charge: Charge, end: &End, now: Now) {
+        let hopeless = matches!(end.reason, Reason::NoAck | Reason::Shutdown)
+            || self.caller_leg == Leg::Terminated;
+        if hopeless {
+            return;
+        }
+        self.closing.unacknowledged = now
+            .mono
+            .checked_add(ACK_TIMEOUT)
+            .map(|deadline| Unacknowledged { charge, deadline });
+    }
+
+    /// Ending: the caller's leg says whether its 200 was acknowledged after all.
+    fn ack_settled(&mut self, acknowledged: bool) {
+        let Some(waiting) = self.closing.unacknowledged.take() else {
+            return;
+        };
+        self.acknowledged = acknowledged;
+        if acknowledged {
+            self.fill_charge(waiting.charge);
+        }
+        self.close_if_complete();
+    }
+
+    /// Ending: the node stops, and waits for no ACK.
+    pub(super) fn settle_for_shutdown(&mut self) {
+        self.ack_settled(false);
+    }
+
     /// Ending: the last figures and the record's durability.
     pub(super) fn ending(&mut self, input: Input, _now: Now) {
         match input {
+            // A BYE of the caller's is an acknowledgement.
+            Input::Leg(Side::Caller, LegEvent::Confirmed(_) | LegEvent::Ended(_)) => {
+                self.ack_settled(true);
+            }
+            Input::Leg(Side::Caller, LegEvent::Unconfirmed | LegEvent::Lost(_)) => {
+                self.ack_settled(false);
+            }
             Input::Media(MediaEvent::Closed {
                 to_callee,
                 to_caller,
@@ -114,11 +177,28 @@ impl Call {
             self.closing.media_deadline = None;
             self.close_if_complete();
         }
+        let unacknowledged = &self.closing.unacknowledged;
+        if unacknowledged.as_ref().is_some_and(|u| due(u.deadline)) {
+            self.ack_settled(false);
+        }
+    }
+
+    /// Ending: when something is given up.
+    pub(super) fn ending_deadline(&self) -> Option<Instant> {
+        let ack = self.closing.unacknowledged.as_ref().map(|u| u.deadline);
+        [self.closing.media_deadline, ack]
+            .into_iter()
+            .flatten()
+            .min()
     }
 
     /// Charges the call and keeps its record, once all that it is to say is known.
     fn close_if_complete(&mut self) {
-        if self.closing.closed || self.closing.awaits_books || self.closing.media_deadline.is_some()
+        let closing = &self.closing;
+        if closing.closed
+            || closing.awaits_books
+            || closing.media_deadline.is_some()
+            || closing.unacknowledged.is_some()
         {
             return;
         }

@@ -106,9 +106,10 @@ pub enum LegEvent {
     Failed(DialFailure),
     /// Caller: CANCEL (already answered 200). The call still owes the INVITE its final response.
     Cancelled(Cause),
-    /// Caller: ACK to the 2xx, with SDP where the 2xx carried the offer.
+    /// Caller: ACK to the 2xx, with SDP where the 2xx carried the offer. Comes after the call's BYE
+    /// too, which waits for it.
     Confirmed(Option<Bytes>),
-    /// Caller: 64×T1 passed after the 2xx without ACK.
+    /// Caller: 64×T1 passed after the 2xx without ACK. Comes after the call's BYE too.
     Unconfirmed,
     /// Either: a re-INVITE, `None` where it carries no offer. Owed an [`SipCommand::AnswerOffer`]
     /// or [`SipCommand::RefuseOffer`]. Glare and overlaps are refused by the SIP layer itself.

@@ -14,6 +14,7 @@ pub mod books_thread;
 pub mod clock;
 pub mod life;
 pub mod media_adapter;
+pub mod pace;
 pub mod signalling;
 pub mod sip_adapter;
 pub mod worker;

@@ -5,6 +5,7 @@
 //! can starve another.
 
 use super::clock;
+use super::pace::Pace;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
 use crate::domain::{CallRecord, Now};
@@ -22,10 +23,6 @@ use tokio::sync::mpsc;
 const BATCHES_A_TURN: usize = 2;
 /// Notices of the books taken in a turn.
 const NOTICES_A_TURN: usize = 256;
-/// Time that a turn may start after it was due before new calls are refused, and the time under
-/// which they are taken again.
-const OVERLOADED_ABOVE: Duration = Duration::from_millis(200);
-const OVERLOADED_BELOW: Duration = Duration::from_millis(50);
 
 /// Where messages are logged (DEBUG).
 const MESSAGES: &str = "leasebridge::sip";
@@ -93,6 +90,7 @@ struct Loop {
     books: Box<dyn BooksQueue>,
     meter: Box<dyn Meter>,
     refused: VecDeque<CallNotice>,
+    pace: Pace,
     overloaded: bool,
     observed: Instant,
     calls_up: Arc<std::sync::atomic::AtomicUsize>,
@@ -125,6 +123,7 @@ impl Signalling {
             books,
             meter,
             refused: VecDeque::new(),
+            pace: Pace::default(),
             overloaded: false,
             observed: clock::now().mono,
             calls_up,
@@ -239,7 +238,7 @@ impl Loop {
         if self.worker.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.worker.handle_timeout(now);
         }
-        self.shed(now.mono.saturating_duration_since(due), now);
+        self.shed(due, now);
         self.outputs(now);
         // The relay first: who is told where to send his sound may do so at once.
         self.worker.flush_relay();
@@ -256,12 +255,8 @@ impl Loop {
         }
     }
 
-    fn shed(&mut self, late: Duration, now: Now) {
-        let overloaded = if self.overloaded {
-            late > OVERLOADED_BELOW
-        } else {
-            late > OVERLOADED_ABOVE
-        };
+    fn shed(&mut self, due: Instant, now: Now) {
+        let overloaded = self.pace.turn(due, now.mono);
         if overloaded != self.overloaded {
             self.overloaded = overloaded;
             if overloaded {

@@ -60,7 +60,7 @@ pub struct Member {
     pub phone: Phone,
 }
 
-/// Leases a customer holds, for the limits of lease-api 4.1 and 4.2.
+/// Leases by kind: a customer's, for the limits of lease-api 4.1 and 4.2, or everybody's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Holdings {
     /// Single leases.
@@ -110,6 +110,8 @@ pub struct LeaseBook {
     references: References,
     phones: PhoneCounts,
     holdings: BTreeMap<CustomerId, Holdings>,
+    /// Of all customers.
+    total: Holdings,
     expiry: BTreeSet<(UnixMillis, u32)>,
     spellings: Spellings,
     directory: Arc<Directory>,
@@ -125,6 +127,7 @@ impl LeaseBook {
             references: References::default(),
             phones: PhoneCounts::default(),
             holdings: BTreeMap::new(),
+            total: Holdings::default(),
             expiry: BTreeSet::new(),
             spellings: Spellings::default(),
             directory: Arc::new(Directory::default()),
@@ -195,6 +198,12 @@ impl LeaseBook {
     #[must_use]
     pub fn holdings(&self, customer: CustomerId) -> Holdings {
         self.holdings.get(&customer).copied().unwrap_or_default()
+    }
+
+    /// Running leases of all customers.
+    #[must_use]
+    pub fn total(&self) -> Holdings {
+        self.total
     }
 
     /// Concurrent leases for a subscriber's number.
@@ -384,8 +393,10 @@ impl LeaseBook {
         for phone in lease.phones() {
             self.phones.add(phone);
         }
-        let count = self.holdings.entry(customer).or_default().count_mut(kind);
-        *count = count.saturating_add(1);
+        let holdings = self.holdings.entry(customer).or_default();
+        for count in [holdings.count_mut(kind), self.total.count_mut(kind)] {
+            *count = count.saturating_add(1);
+        }
         self.expiry.insert((expires, place));
         self.references.insert(&self.leases, place);
     }
@@ -398,6 +409,8 @@ impl LeaseBook {
         for phone in lease.phones() {
             self.phones.remove(phone);
         }
+        let total = self.total.count_mut(kind);
+        *total = total.saturating_sub(1);
         if let Some(holdings) = self.holdings.get_mut(&customer) {
             let count = holdings.count_mut(kind);
             *count = count.saturating_sub(1);

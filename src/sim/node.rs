@@ -28,7 +28,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 pub const GATEWAY: &str = "10.0.0.1:5060";
-pub const MEDIA: &str = "10.0.0.3";
+pub const MEDIA: [&str; 2] = ["10.0.0.3", "fd00::3"];
 /// Where calls come from, and the two places where they go to.
 pub const CARRIERS: [&str; 3] = ["10.1.0.1:5060", "10.2.0.1:5060", "10.3.0.1:5060"];
 const FIRST_PORT: u16 = 20_000;
@@ -387,7 +387,8 @@ fn numbering() -> Arc<Plan> {
 }
 
 fn worker(weather: &Weather, chance: &mut Chance, books: &Books, relay: SharedRelay) -> Worker {
-    let pool = PortPool::new(ip(MEDIA), FIRST_PORT, weather.last_port, 1, chance.next());
+    let start = chance.next();
+    let pool = |at: &str| PortPool::new(ip(at), FIRST_PORT, weather.last_port, 1, start);
     Worker::new(Parts {
         index: 0,
         agent: Agent::new(
@@ -397,7 +398,7 @@ fn worker(weather: &Weather, chance: &mut Chance, books: &Books, relay: SharedRe
         settings: call_settings(weather),
         trunks: routing::Trunks::new(trunks(weather)),
         media: media_settings(weather),
-        ports: Ports::new(vec![pool]),
+        ports: Ports::new(MEDIA.map(pool).into()),
         relay: Box::new(relay),
         directory: directory(books),
         entropy: Box::new(Dice(Chance::new(chance.next()))),
@@ -454,21 +455,27 @@ fn trunks(weather: &Weather) -> Vec<Option<routing::Trunk>> {
 }
 
 fn media_settings(weather: &Weather) -> media::Settings {
-    let trunk = |prefix: &str| {
+    let trunk = |place: usize, prefix: &str, prefix6: &str| {
         Some(media::Trunk {
+            network: usize::from(weather.ipv6[place]),
             source: weather.source,
-            prefixes: vec![(ip(prefix), 16)],
+            prefixes: vec![(ip(prefix), 16), (ip(prefix6), 32)],
             ..Default::default()
         })
     };
+    let network = |at: &str| media::Network {
+        bind: ip(at),
+        advertised: ip(at),
+        first_port: FIRST_PORT,
+        last_port: weather.last_port,
+    };
     media::Settings {
-        networks: vec![media::Network {
-            bind: ip(MEDIA),
-            advertised: ip(MEDIA),
-            first_port: FIRST_PORT,
-            last_port: weather.last_port,
-        }],
-        trunks: vec![trunk("10.1.0.0"), trunk("10.2.0.0"), trunk("10.3.0.0")],
+        networks: MEDIA.map(network).into(),
+        trunks: vec![
+            trunk(0, "10.1.0.0", "fd00:1::"),
+            trunk(1, "10.2.0.0", "fd00:2::"),
+            trunk(2, "10.3.0.0", "fd00:3::"),
+        ],
         timeout: Duration::from_secs(10),
     }
 }
@@ -498,7 +505,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         trunks: (0..3).map(trunk).collect(),
         refuse_unknown: false,
         advertised: vec![(addr(GATEWAY), GATEWAY.into())],
-        own: vec![ip(MEDIA)],
+        own: MEDIA.map(ip).into(),
         t1: Duration::from_millis(500),
     }
 }

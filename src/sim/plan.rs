@@ -33,6 +33,10 @@ pub struct Weather {
     pub faults: FaultPlan,
     /// Somebody sets the wall clock.
     pub clock_steps: bool,
+    /// And by how much once more, milliseconds: an hour or a day, while calls are up.
+    pub clock_leap: i64,
+    /// Carriers whose sound is on IPv6.
+    pub ipv6: [bool; 3],
     pub cooldown: Duration,
     pub hang_up_at_end: bool,
     pub calls_per_lease: u32,
@@ -51,7 +55,8 @@ pub struct Weather {
 }
 
 impl Weather {
-    pub fn new(chance: &mut Chance) -> Self {
+    /// `late` decides what came to be decided later, so that a seed goes on doing what it did.
+    pub fn new(chance: &mut Chance, late: &mut Chance) -> Self {
         let stormy = chance.percent(50);
         let (loss, duplication) = (chance.below(30), chance.below(10));
         let (faults, per_mille) = (chance.next(), 10 + chance.below(150));
@@ -65,6 +70,8 @@ impl Weather {
                 chance.below(30)
             },
             clock_steps: chance.percent(10),
+            clock_leap: leap(late),
+            ipv6: [late.percent(25), late.percent(25), late.percent(25)],
             faults: match chance.below(10) {
                 0..=2 => FaultPlan::from_seed(faults, 400, per_mille),
                 3 | 4 => outage(chance),
@@ -93,6 +100,20 @@ impl Weather {
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
         }
     }
+}
+
+impl Weather {
+    /// Whether nobody sets the wall clock.
+    pub fn is_steady(&self) -> bool {
+        !self.clock_steps && self.clock_leap == 0
+    }
+}
+
+/// How far a clock is set by somebody who means it.
+fn leap(chance: &mut Chance) -> i64 {
+    let leaps = [3_600_000, -3_600_000, 86_400_000, -86_400_000];
+    let place = usize::try_from(chance.below(4)).unwrap();
+    if chance.percent(10) { leaps[place] } else { 0 }
 }
 
 /// A disk that is full, or fails, for a while.

@@ -107,8 +107,9 @@ pub fn media_of(text: &str) -> Option<std::net::SocketAddr> {
     let mut address = None;
     let mut port = None;
     for line in body(text).lines() {
-        if let Some(ip) = line.strip_prefix("c=IN IP4 ") {
-            address = ip.trim().parse().ok();
+        if let Some(ip) = line.strip_prefix("c=IN IP") {
+            // "4 10.0.0.3" or "6 fd00::3"
+            address = ip.get(2..)?.trim().parse().ok();
         } else if let Some(rest) = line.strip_prefix("m=audio ") {
             port = rest.split(' ').next()?.parse().ok();
         }

@@ -258,6 +258,52 @@ fn a_postpaid_call_pays_for_what_began_while_the_books_were_silent() {
     assert_eq!((record.blocks, record.charge), (2, Credit(200)));
 }
 
+/// Whoever looks for a lease's calls finds the refused ones too.
+#[test]
+fn records_of_refused_calls_name_their_lease() {
+    let mut rig = Rig::furnished();
+    let (lease, number) = leased(&mut rig);
+    let refused_record = |rig: &Rig, customer: u32| {
+        let mut record = rig.record(CallId(Uuid::from_u128(u128::from(customer) + 900)));
+        record.customer_id = Some(CustomerId(customer));
+        record.leased_number = number.to_string().into();
+        record.answered_at = None;
+        record.reason = "no_credit".into();
+        record
+    };
+    let close = |rig: &mut Rig, record: CallRecord| {
+        let call = record.call_id;
+        rig.command(call, LedgerCommand::Close(Box::new(record)));
+        rig.fail(&StoreError::Failed("x".into()));
+        rig.flush();
+        rig.records()
+            .into_iter()
+            .find(|record| record.call_id == call)
+            .unwrap()
+    };
+    let record = refused_record(&rig, 1);
+    let record = close(&mut rig, record);
+    assert_eq!(record.reference_id, Some(lease.reference));
+    let key = record_by_reference_key(lease.reference, record.received_at, record.call_id);
+    assert!(rig.store.contains_key(&key));
+    // Another customer's lease is not taken for it, nor one of another kind.
+    let record = refused_record(&rig, 2);
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    let mut record = refused_record(&rig, 3);
+    record.customer_id = Some(CustomerId(1));
+    record.lease_kind = Some(LeaseKind::Group);
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    // No lease was found.
+    let mut record = refused_record(&rig, 4);
+    record.lease_kind = None;
+    assert_eq!(close(&mut rig, record).reference_id, None);
+    // It has ended meanwhile.
+    rig.ask(release(&lease)).unwrap();
+    let mut record = refused_record(&rig, 5);
+    record.customer_id = Some(CustomerId(1));
+    assert_eq!(close(&mut rig, record).reference_id, None);
+}
+
 #[test]
 fn an_unanswered_call_costs_nothing_and_leaves_its_record() {
     let mut rig = Rig::furnished();
@@ -455,17 +501,34 @@ fn a_crash_charges_what_had_begun_and_leaves_a_record() {
     assert_eq!(rig.balance(1), 800);
 }
 
+/// Both times of a crash's record are the wall clock's; the charge must not hang on them.
 #[test]
-fn blocks_held_far_ahead_are_not_charged_by_a_crash() {
-    let mut rig = Rig::furnished();
-    let (_, number) = leased(&mut rig);
-    let call = up(&mut rig, number);
-    rig.command(call, LedgerCommand::Hold(9));
-    rig.flush();
-    rig.wait(Duration::from_secs(20));
-    rig.restart();
-    assert_eq!(rig.records()[0].blocks, 1);
-    assert_eq!(rig.balance(1), 900);
+fn a_clock_that_is_set_changes_no_charge_of_a_crash() {
+    for (forwards, duration) in [(false, 60_000), (true, 180_000)] {
+        let mut rig = Rig::furnished();
+        let (_, number) = leased(&mut rig);
+        let call = up(&mut rig, number);
+        for _ in 0..130 {
+            rig.wait(Duration::from_secs(1));
+            match rig.now.wall.0 - START {
+                58_000 => rig.command(call, LedgerCommand::Hold(2)),
+                118_000 => rig.command(call, LedgerCommand::Hold(3)),
+                _ => {}
+            }
+        }
+        let hour = 3_600_000;
+        rig.now.wall.0 = match forwards {
+            true => rig.now.wall.0 + hour,
+            false => rig.now.wall.0 - hour,
+        };
+        rig.wait(Duration::from_secs(1));
+        rig.restart();
+        let record = &rig.records()[0];
+        assert_eq!((record.blocks, record.charge), (3, Credit(300)));
+        // Within what had begun for certain and what was held.
+        assert_eq!(record.duration_millis, duration);
+        assert!(Some(record.ended_at) >= record.answered_at);
+    }
 }
 
 #[test]
@@ -505,4 +568,27 @@ fn the_heart_beats_while_calls_are_up() {
     rig.flush();
     rig.wait(Duration::from_secs(10));
     assert_eq!(decode(&rig.store[&alive_key()]), Ok(beat));
+}
+
+/// Else a crash after an hour of a full disk would leave calls that ended an hour ago.
+#[test]
+fn the_heart_beats_while_the_store_is_full() {
+    let mut rig = Rig::furnished();
+    let (_, number) = leased(&mut rig);
+    let call = up(&mut rig, number);
+    for _ in 0..100 {
+        rig.pass(Duration::from_secs(1));
+        rig.books.handle_timeout(rig.now);
+        rig.fail(&StoreError::Full);
+        // What is left goes into the commit that a full store still takes.
+        rig.flush();
+        assert_eq!(decode(&rig.store[&alive_key()]), Ok(rig.now.wall));
+    }
+    // A heart that beats for nobody is not tried again for ever.
+    rig.pass(Duration::from_secs(1));
+    rig.books.handle_timeout(rig.now);
+    rig.close(call, 1);
+    rig.flush();
+    rig.wait(Duration::from_secs(1));
+    assert_eq!(rig.books.batch_is_urgent(), None);
 }

@@ -363,12 +363,15 @@ impl History {
             };
             assert_eq!(held.as_ref(), Some(value), "{key:?}");
         }
-        let leases = self
-            .rig
-            .store
-            .keys()
-            .filter(|key| key.table == Table::Lease);
-        assert_eq!(leases.count(), books.leases.len());
+        let leases: Vec<LeaseRecord> = self.rig.table(Table::Lease);
+        let of = |kind| leases.iter().filter(|lease| lease.kind == kind).count();
+        let total = books.leases.total();
+        assert_eq!(
+            of(LeaseKind::Single),
+            usize::try_from(total.single).unwrap()
+        );
+        assert_eq!(of(LeaseKind::Group), usize::try_from(total.group).unwrap());
+        assert_eq!(leases.len(), books.leases.len());
     }
 }
 

@@ -4,6 +4,7 @@
 use super::harness::*;
 use crate::call::State;
 use crate::call::cause::Reason;
+use crate::call::ending::ACK_TIMEOUT;
 use crate::call::event::{BooksEvent, Fork, Input, LegEvent, MediaEvent};
 use crate::domain::{Credit, EndedBy, Side};
 use std::time::Duration;
@@ -204,9 +205,45 @@ fn a_bye_of_the_caller_proves_the_200_and_is_charged() {
 
 #[test]
 fn a_callee_who_hangs_up_before_the_ack() {
+    let heard: [(LegEvent, u64); 4] = [
+        (LegEvent::Confirmed(None), 1),
+        (LegEvent::Ended(cause(0, 16)), 1),
+        (LegEvent::Unconfirmed, 0),
+        (LegEvent::Lost(cause(500, 0)), 0),
+    ];
+    for (event, blocks) in heard {
+        let mut bench = Bench::answered();
+        bench.advance(seconds(2));
+        bench.callee(LegEvent::Ended(cause(0, 16)));
+        // Whether it is to be paid for is not known yet: the caller's BYE waits for the ACK.
+        bench.expect(&["bye caller 0/16", "close"]);
+        let ended = bench.now.wall;
+        bench.advance(seconds(7));
+        bench.caller(event);
+        bench.expect(&[&format!("record completed {blocks}"), "finished"]);
+        let record = bench.record();
+        assert_eq!((record.ended_at, record.ended_by), (ended, EndedBy::Callee));
+        assert_eq!(record.duration_millis, 2000 * blocks);
+        assert_eq!(record.charge.0, 100 * i64::try_from(blocks).unwrap());
+    }
+}
+
+#[test]
+fn an_ack_after_the_end_is_not_waited_for_for_ever() {
+    let mut bench = Bench::answered();
+    bench.feed(Input::Media(MediaEvent::Silent));
+    bench.expect(&["bye caller 0/41", "bye callee 0/41", "close"]);
+    bench.advance(ACK_TIMEOUT);
+    bench.expect(&["record media_timeout 0", "finished"]);
+    // A node that stops does not wait at all.
     let mut bench = Bench::answered();
     bench.callee(LegEvent::Ended(cause(0, 16)));
-    bench.expect(&["bye caller 0/16", "close", "record completed 0", "finished"]);
+    bench.take();
+    bench.feed(Input::Shutdown);
+    bench.expect(&["record completed 0", "finished"]);
+    let mut bench = Bench::answered();
+    bench.feed(Input::Shutdown);
+    assert!(bench.take().contains(&"record shutdown 0".to_owned()));
 }
 
 #[test]

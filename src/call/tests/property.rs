@@ -113,6 +113,8 @@ struct Seen {
     /// First BYE either way, or loss: paid time is over.
     ended: Option<Instant>,
     acknowledged: bool,
+    /// Over, and the ACK may still come.
+    awaits_ack: bool,
     dials: u32,
     callee_open: bool,
     opened: u32,
@@ -179,7 +181,17 @@ impl Run {
         if state == State::Over {
             return;
         }
+        let hopeless = matches!(
+            input,
+            Input::Shutdown | Input::Leg(Side::Caller, LegEvent::Unconfirmed | LegEvent::Lost(_))
+        );
         match &input {
+            Input::Leg(Side::Caller, LegEvent::Confirmed(_) | LegEvent::Ended(_))
+                if self.seen.awaits_ack =>
+            {
+                self.seen.acknowledged = true;
+                self.seen.awaits_ack = false;
+            }
             Input::Leg(Side::Caller, LegEvent::Confirmed(_)) if state == State::Answered => {
                 self.seen.acknowledged = true;
             }
@@ -208,6 +220,7 @@ impl Run {
         // Unless it asks again, it has been told for good.
         self.seen.refused |= refused && self.seen.asked == 0;
         self.note_end(running);
+        self.seen.awaits_ack &= !hopeless && self.seen.records.is_empty();
     }
 
     fn running(&self) -> bool {
@@ -218,12 +231,14 @@ impl Run {
         let running = self.seen.accepted.is_some();
         self.with(|call, context, now| call.handle_timeout(now, context));
         self.note_end(running);
+        self.seen.awaits_ack &= self.seen.records.is_empty();
     }
 
     fn note_end(&mut self, running: bool) {
         let over = matches!(self.bench.call.state(), State::Ending | State::Over);
         if running && over && self.seen.ended.is_none() {
             self.seen.ended = Some(self.bench.now.mono);
+            self.seen.awaits_ack = !self.seen.acknowledged;
         }
     }
 

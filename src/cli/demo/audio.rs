@@ -5,6 +5,9 @@ use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
+/// How long after the last packet was sent the last one may come.
+const LAST: Duration = Duration::from_secs(5);
+
 /// Samples in a packet of 20 ms at 8 kHz.
 const SAMPLES: usize = 160;
 const RATE: f64 = 8000.0;
@@ -94,7 +97,11 @@ fn run(line: &Line, to: SocketAddr, start: Instant, count: usize) -> io::Result<
     let (mut arrivals, mut sound) = (Vec::new(), Vec::new());
     let mut buffer = [0; 2048];
     let end = start + Duration::from_millis(20) * u32::try_from(count).unwrap_or(0);
-    while Instant::now() < end + Duration::from_millis(300) {
+    // All of it is sent and waited for; what a slow machine delays is not lost.
+    while sent.len() < count
+        || Instant::now() < end
+        || (arrivals.len() < count && Instant::now() < end + LAST)
+    {
         let due = start + Duration::from_millis(20) * u32::try_from(sent.len()).unwrap_or(0);
         if sent.len() < count && Instant::now() >= due {
             let packet = packet(line, sent.len());
@@ -123,7 +130,9 @@ fn run(line: &Line, to: SocketAddr, start: Instant, count: usize) -> io::Result<
             Err(error)
                 if matches!(
                     error.kind(),
-                    io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+                    io::ErrorKind::WouldBlock
+                        | io::ErrorKind::TimedOut
+                        | io::ErrorKind::Interrupted
                 ) => {}
             Err(error) => return Err(error),
         }

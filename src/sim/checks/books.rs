@@ -10,6 +10,7 @@ use crate::store::memory::MemoryStore;
 use crate::store::{Change, Direction, Store, Table};
 use bytes::Bytes;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 /// What durable records say.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,6 +33,7 @@ impl Ledger {
         let mut added = Vec::new();
         let mut closed = Vec::new();
         let mut leases = false;
+        let unnamed = self.unnamed(batch)?;
         for change in batch {
             let key = &change.key.bytes;
             match change.key.table {
@@ -68,6 +70,10 @@ impl Ledger {
                 | Table::AnswerExpiry => {}
             }
         }
+        // A lease that began or ended in this batch may have been there or not.
+        if let Some(call) = self.unnamed(batch)?.iter().find(|c| unnamed.contains(c)) {
+            return Err(format!("the record of call {call} does not name its lease"));
+        }
         if let Some(call) = closed.iter().find(|call| !added.contains(call)) {
             return Err(format!("call {call} was closed without its record"));
         }
@@ -79,6 +85,27 @@ impl Ledger {
         }
         self.adds_up()?;
         Ok(added)
+    }
+
+    /// New records of calls whose lease was found and is there, which do not name it.
+    fn unnamed(&self, batch: &[Change]) -> Result<Vec<CallId>, String> {
+        let mut unnamed = Vec::new();
+        for change in batch.iter().filter(|c| c.key.table == Table::Record) {
+            let record: CallRecord = decode(needed(change)?)?;
+            let number = E164::from_digits(record.leased_number.trim_start_matches('+'));
+            let lease = number
+                .and_then(|number| self.numbers.get(&number)?.lease)
+                .and_then(|reference| self.leases.get(&reference));
+            let found = lease.is_some_and(|lease| {
+                record.customer_id == Some(lease.customer)
+                    && record.lease_kind == Some(lease.kind)
+                    && lease.expires > record.ended_at.plus(Duration::from_secs(5))
+            });
+            if found && record.reference_id.is_none() {
+                unnamed.push(record.call_id);
+            }
+        }
+        Ok(unnamed)
     }
 
     fn entry(&mut self, key: &[u8], change: &Change) -> Checked {

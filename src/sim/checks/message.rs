@@ -123,12 +123,18 @@ impl Messages {
         let line = |prefix: &str| content.lines().find_map(|line| line.strip_prefix(prefix));
         let origin: Vec<&str> = line("o=").unwrap_or_default().split(' ').collect();
         let version = origin.get(2).and_then(|version| version.parse().ok());
-        let (Some(version), Some("10.0.0.3")) = (version, origin.get(5).copied()) else {
+        let at = origin.get(3..).unwrap_or_default().join(" ");
+        let (Some(version), "IN IP4 10.0.0.3" | "IN IP6 fd00::3") = (version, at.as_str()) else {
             return Err(format!("a description from {origin:?}"));
         };
+        // Of the family that the other side can send to, nowhere included.
         let connection = line("c=").unwrap_or_default();
-        if !matches!(connection, "IN IP4 10.0.0.3" | "IN IP4 0.0.0.0") {
-            return Err(format!("a description with sound at {connection}"));
+        let nowhere = match at.starts_with("IN IP4") {
+            true => "IN IP4 0.0.0.0",
+            false => "IN IP6 ::",
+        };
+        if connection != at && connection != nowhere {
+            return Err(format!("a description of {at} with sound at {connection}"));
         }
         let own = match status(text) {
             Some(_) => tag(header(text, "To")),

@@ -16,13 +16,16 @@ pub fn to_caller(bytes: &[u8], own: &str) -> Result<(), String> {
             keeps(bytes, significant(other))?;
         }
     }
-    keeps(bytes, "10.2.0.")?;
-    keeps(bytes, "10.3.0.")
+    for place in ["10.2.0.", "10.3.0.", "fd00:2:", "fd00:3:"] {
+        keeps(bytes, place)?;
+    }
+    Ok(())
 }
 
 /// What may never go to any callee: where callers are.
 pub fn to_callee(bytes: &[u8]) -> Result<(), String> {
-    keeps(bytes, "10.1.0.")
+    keeps(bytes, "10.1.0.")?;
+    keeps(bytes, "fd00:1:")
 }
 
 /// What may not go to the callee of this call: on a group call, and where the configuration hides

@@ -7,6 +7,9 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+/// 64×T1 (RFC 3261 §13.3.1.4).
+const GIVE_UP: Duration = Duration::from_secs(32);
+
 /// One leg.
 #[derive(Clone, Debug, Default)]
 pub struct Leg {
@@ -114,12 +117,12 @@ impl Wire {
     }
 
     /// A record agrees with what was seen. `exact`: nothing has failed that may have cost the
-    /// gateway a block. `steady`: the wall clock was never set. `crashed`: for a call that a crash
-    /// ended, when, and how many blocks its open-call record had.
+    /// gateway a block. `patient`: nothing kept it from waiting for an ACK that came after the end.
+    /// `crashed`: for a call that a crash ended, when, and how many blocks its open-call record had.
     pub fn agrees(
         &self,
         record: &CallRecord,
-        (exact, steady): (bool, bool),
+        (exact, patient): (bool, bool),
         crashed: Option<(Instant, u64)>,
     ) -> Result<(), String> {
         let call = record.call_id;
@@ -149,12 +152,15 @@ impl Wire {
                 Ok(())
             };
         };
-        // An ACK that comes after the end comes too late to be paid for.
-        let acknowledged = caller.acknowledged_at.is_some_and(|at| at <= to);
+        // An ACK is one for as long as the 200 is repeated, whatever ended the call meanwhile.
+        let acknowledged = caller
+            .acknowledged_at
+            .filter(|at| at.saturating_duration_since(from) < GIVE_UP);
+        let hopeless = !patient && acknowledged.is_some_and(|at| at > to);
         let begun = blocks(to.saturating_duration_since(from), record.block_seconds);
         if let Some((_, prepared)) = crashed {
             let least = if exact { begun } else { begun.min(prepared) };
-            let lost = steady && acknowledged && record.blocks < least;
+            let lost = acknowledged.is_some() && record.blocks < least;
             if lost || record.blocks > prepared {
                 return Err(format!(
                     "call {call}: a crash left {} of {begun} blocks begun, {prepared} prepared",
@@ -168,9 +174,10 @@ impl Wire {
                 "call {call}: a 200 went out and its record has no answer"
             ));
         }
-        let due = if acknowledged { begun } else { 0 };
+        let due = acknowledged.map_or(0, |_| begun);
         let short = !exact && record.blocks > 0 && record.blocks < due;
-        if record.blocks != due && !short {
+        let forgone = hopeless && record.blocks == 0;
+        if record.blocks != due && !short && !forgone {
             return Err(format!(
                 "call {call} lasted {:?}, which is {due} blocks of {} s, and was charged {} ({})",
                 to.saturating_duration_since(from),

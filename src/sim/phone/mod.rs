@@ -434,10 +434,11 @@ impl Phones {
 /// A description with `direction`, sound at `media`, and the number wherever there is room for it.
 fn description(number: &str, media: SocketAddr, direction: &str, version: u32) -> String {
     let ip = media.ip();
-    let connection = if direction == "zero" {
-        "0.0.0.0".to_owned()
-    } else {
-        ip.to_string()
+    let family = if ip.is_ipv4() { "IP4" } else { "IP6" };
+    let connection = match (direction, family) {
+        ("zero", "IP4") => "IP4 0.0.0.0".to_owned(),
+        ("zero", _) => "IP6 ::".to_owned(),
+        _ => format!("{family} {ip}"),
     };
     let direction = if direction == "zero" {
         "sendrecv"
@@ -445,10 +446,10 @@ fn description(number: &str, media: SocketAddr, direction: &str, version: u32) -
         direction
     };
     format!(
-        "v=0\r\no={number} 1 {version} IN IP4 {ip}\r\ns=call of {number}\r\ni={number}\r\n\
-         u=sip:{number}@{ip}\r\ne={number}@{ip}\r\np=+{number}\r\nc=IN IP4 {connection}\r\nt=0 0\r\n\
+        "v=0\r\no={number} 1 {version} IN {family} {ip}\r\ns=call of {number}\r\ni={number}\r\n\
+         u=sip:{number}@{ip}\r\ne={number}@{ip}\r\np=+{number}\r\nc=IN {connection}\r\nt=0 0\r\n\
          m=audio {} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n\
-         a=rtcp:{} IN IP4 {ip}\r\na=candidate:1 1 UDP 1 {ip} 9 typ host\r\n\
+         a=rtcp:{} IN {family} {ip}\r\na=candidate:1 1 UDP 1 {ip} 9 typ host\r\n\
          a=ssrc:7 cname:{number}@{ip}\r\na={direction}\r\n",
         media.port(),
         media.port() + 1

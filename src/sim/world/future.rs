@@ -64,6 +64,13 @@ impl World {
                 self.at(when, Event::Clock(shift));
             }
         }
+        if self.weather.clock_leap != 0 {
+            let when = start + Duration::from_millis(self.late.below(50_000));
+            self.at(when, Event::Clock(self.weather.clock_leap));
+            // And somebody notices.
+            let mended = self.planned_until + Duration::from_secs(30);
+            self.at(mended, Event::Clock(-self.weather.clock_leap));
+        }
     }
 
     pub(super) fn ask_at(&mut self, when: Instant, command: Command) {

@@ -171,8 +171,8 @@ impl World {
             self.summary.add("recovered", u64::from(crashed.is_some()));
             if !self.weather.wild {
                 let exact = !self.faulted && self.weather.commit < 100;
-                let steady = !self.weather.clock_steps;
-                self.wire.agrees(&record, (exact, steady), crashed)?;
+                let patient = !self.hurried && !self.cut_off;
+                self.wire.agrees(&record, (exact, patient), crashed)?;
                 self.is_private(&record)?;
             }
             self.records.push(record);

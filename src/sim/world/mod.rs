@@ -73,6 +73,8 @@ struct Request {
 
 pub struct World {
     chance: Chance,
+    /// For what came to be drawn later.
+    late: Chance,
     weather: Weather,
     now: Instant,
     origin: Instant,
@@ -101,6 +103,8 @@ pub struct World {
     faulted: bool,
     /// The gateway was told that a carrier cannot be reached.
     cut_off: bool,
+    /// The gateway was told to end its calls and wait for nothing.
+    hurried: bool,
     records: Vec<CallRecord>,
     /// Pairs of lines that heard each other, in a life.
     heard: BTreeSet<(u64, String, String)>,
@@ -122,12 +126,20 @@ type Checked = Result<(), String>;
 impl World {
     pub fn new(seed: u64) -> Self {
         let mut chance = Chance::new(seed);
+        let mut late = Chance::new(seed.wrapping_add(1 << 48));
         // Any instant does: only differences count.
         let origin = Instant::now() + Duration::from_secs(3600);
-        let weather = Weather::new(&mut chance);
-        let media = ["10.1.0.2", "10.2.0.2", "10.3.0.2"];
-        let phones = CARRIERS.iter().zip(media);
-        let phones = phones.map(|(sip, media)| Phones::new(addr(sip), media.parse().unwrap()));
+        let weather = Weather::new(&mut chance, &mut late);
+        let media = [
+            ["10.1.0.2", "fd00:1::2"],
+            ["10.2.0.2", "fd00:2::2"],
+            ["10.3.0.2", "fd00:3::2"],
+        ];
+        let phones = CARRIERS.iter().zip(media).zip(weather.ipv6);
+        let phones = phones.map(|((sip, media), ipv6)| {
+            let media = media[usize::from(ipv6)];
+            Phones::new(addr(sip), media.parse().unwrap())
+        });
         let mut world = Self {
             now: origin,
             origin,
@@ -149,17 +161,19 @@ impl World {
             uncertain: None,
             faulted: false,
             cut_off: false,
+            hurried: false,
             records: Vec::new(),
             heard: BTreeSet::new(),
             ledger: Ledger::default(),
             wire: Wire::default(),
             messages: Messages::default(),
-            answers: Answers::new(weather.cooldown, !weather.clock_steps),
+            answers: Answers::new(weather.cooldown, weather.is_steady()),
             summary: Summary::default(),
             loud: false,
             broken: None,
             weather,
             chance,
+            late,
         };
         world.plan();
         world
@@ -270,13 +284,22 @@ impl World {
                 self.crash();
             }
             Event::Restart => return self.boot(),
-            Event::Clock(shift) => self.clock_shift += shift,
+            Event::Clock(shift) => {
+                if self.loud {
+                    println!("{:9.3} CLOCK {shift} ms", self.seconds());
+                }
+                self.summary.count("clock_steps");
+                self.clock_shift += shift;
+            }
             event => {
                 if let Some(node) = &mut self.node {
                     match event {
                         Event::Pool => node.request(Ticket(0), Node::pool(), None),
                         Event::Reload => node.reload(self.probing, now),
-                        Event::EndCalls => node.worker.end_calls(now),
+                        Event::EndCalls => {
+                            self.hurried = true;
+                            node.worker.end_calls(now);
+                        }
                         Event::Unreachable(carrier) => {
                             self.cut_off = true;
                             node.worker.path_failed(path(addr(CARRIERS[carrier])), now);

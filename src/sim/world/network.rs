@@ -84,7 +84,13 @@ impl World {
         let Some(node) = &self.node else {
             return Ok(());
         };
-        let stranger = addr("10.9.0.1:4000");
+        if sound.from.is_ipv4() != sound.to.is_ipv4() {
+            return Err(format!("{} was told to send to {}", sound.id, sound.to));
+        }
+        let stranger = match sound.to {
+            SocketAddr::V4(_) => addr("10.9.0.1:4000"),
+            SocketAddr::V6(_) => addr("[fd00:9::1]:4000"),
+        };
         if node
             .relay
             .deliver(&sound.packet(), stranger, sound.to)
@@ -100,8 +106,12 @@ impl World {
         ];
         let sent = sent.into_iter().flatten().filter(|_| !self.weather.wild);
         for sent in sent {
-            let ours = if side == 0 { "10.1.0." } else { "10.2.0." };
-            for secret in [sound.number.as_str(), ours] {
+            let ours = match side {
+                0 => ["10.1.0.", "fd00:1:"],
+                1 => ["10.2.0.", "fd00:2:"],
+                _ => ["10.3.0.", "fd00:3:"],
+            };
+            for secret in [sound.number.as_str(), ours[0], ours[1]] {
                 if memchr::memmem::find(&sent.bytes, secret.as_bytes()).is_some() {
                     return Err(format!("a packet says {secret}: {:?}", sent.bytes));
                 }

@@ -21,6 +21,7 @@ use crate::sip::dialog::Dialog;
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::TransactionId;
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::time::{Duration, Instant};
 
 /// A confirmed dialog.
@@ -37,10 +38,24 @@ pub(super) struct Session {
     pub(super) outgoing: Option<Box<Outgoing>>,
     /// Their 2xx that waits for [`Session::confirm`]: its CSeq.
     pub(super) owed: Option<u32>,
-    /// Our last ACK to a 2xx and the CSeq it answers, for repeats of that 2xx.
-    ack: Option<(u32, Bytes)>,
+    /// Our ACKs to 2xx that may come again, the latest last.
+    acks: SmallVec<[Sent; 1]>,
     /// A BYE that waits for the ACK to our 2xx (§15).
     bye: Option<Cause>,
+}
+
+/// Most ACKs kept in one leg: re-INVITEs of ours that were answered within half a minute.
+const MOST_ACKS: usize = 8;
+
+/// An ACK to a 2xx, for repeats of that 2xx (§13.2.2.4).
+#[derive(Debug)]
+struct Sent {
+    /// CSeq of the INVITE.
+    cseq: u32,
+    bytes: Bytes,
+    path: Path,
+    /// The 2xx comes no more (§13.3.1.4: its sender gives up after 64×T1).
+    until: Instant,
 }
 
 /// Most INFOs of ours that may be unanswered in one leg.
@@ -122,14 +137,14 @@ impl Session {
             incoming: None,
             outgoing: None,
             owed: None,
-            ack: None,
+            acks: SmallVec::new(),
             bye: None,
         }
     }
 
     /// Whether nothing more will come of it.
     pub(super) fn is_closed(&self) -> bool {
-        self.phase == Phase::Closed
+        self.phase == Phase::Closed && self.accept.is_none()
     }
 
     pub(super) fn await_ack(&mut self, accept: Accept, wire: &mut Wire<'_>) {
@@ -188,7 +203,10 @@ impl Session {
             return; // both BYEs crossed; ours still waits for its response
         }
         let cause = reason::read(message);
+        // Who hangs up need not have seen our 2xx to its re-INVITE: that is owed until its ACK.
+        let owed = self.accept.take_if(|accept| !accept.initial);
         self.close(wire);
+        self.accept = owed;
         wire.event(self.side, LegEvent::Ended(cause));
     }
 
@@ -229,30 +247,29 @@ impl Session {
         let Some(accept) = self.accept.take() else {
             return;
         };
-        if let Some(cause) = self.bye.take() {
-            return self.send_bye(cause, wire);
-        }
+        let bye = self.bye.take();
         let answer = body::session_if_any(message).filter(|_| accept.delayed);
         if accept.initial {
+            // The call is charged for it, over or not.
             wire.event(self.side, LegEvent::Confirmed(answer));
-        } else if accept.delayed {
+        } else if accept.delayed && bye.is_none() && self.phase == Phase::Confirmed {
             wire.event(self.side, LegEvent::OfferConfirmed(answer));
         }
-        self.start_waiting(wire);
+        match bye {
+            Some(cause) => self.send_bye(cause, wire),
+            None => self.start_waiting(wire),
+        }
     }
 
     /// A 2xx that comes again, outside its transaction; or to a re-INVITE that was given up when
     /// the dialog ended, which is owed its ACK all the same (§13.2.2.4).
     pub(super) fn on_repeated_success(&mut self, message: &Message, wire: &mut Wire<'_>) {
-        match &self.ack {
-            Some((cseq, bytes)) if *cseq == message.cseq() => {
-                wire.repeat(bytes.clone(), self.dialog.path);
-            }
-            _ if self.phase != Phase::Confirmed => {
-                self.owed = Some(message.cseq());
-                self.confirm(None, wire);
-            }
-            _ => {}
+        let cseq = message.cseq();
+        if let Some(ack) = self.acks.iter().find(|ack| ack.cseq == cseq) {
+            wire.repeat(ack.bytes.clone(), ack.path);
+        } else if self.phase != Phase::Confirmed {
+            self.owed = Some(cseq);
+            self.confirm(None, wire);
         }
     }
 
@@ -300,12 +317,14 @@ impl Session {
         }
         let initial = accept.initial;
         self.accept = None;
-        if let Some(cause) = self.bye.take() {
-            self.send_bye(cause, wire);
-        } else if initial {
-            // The call ends it with a BYE (§13.3.1.4).
+        let bye = self.bye.take();
+        if initial {
+            // The call ends it with a BYE (§13.3.1.4), if it has not yet.
             wire.event(self.side, LegEvent::Unconfirmed);
-        } else {
+        }
+        if let Some(cause) = bye {
+            self.send_bye(cause, wire);
+        } else if !initial {
             self.lose(Cause { sip: 408, q850: 0 }, true, wire);
         }
     }
@@ -320,10 +339,26 @@ impl Session {
         let branch = wire.branch();
         let writer = compose::in_dialog(wire.core, &self.dialog, Method::Ack, cseq, &branch);
         let bytes = compose::finish(writer, answer);
-        let echoed = self.dialog.echoed();
-        self.ack = wire
-            .acknowledge(self.side, (bytes, self.dialog.path), &echoed)
-            .map(|bytes| (cseq, bytes));
+        let path = self.dialog.path;
+        let sent = wire.acknowledge(self.side, (bytes, path), &self.dialog.echoed());
+        if let Some(bytes) = sent {
+            self.keep_ack(cseq, bytes, wire);
+        }
+    }
+
+    /// Keeps an ACK for as long as its 2xx may come again.
+    fn keep_ack(&mut self, cseq: u32, bytes: Bytes, wire: &mut Wire<'_>) {
+        self.acks.retain(|ack| ack.until > wire.now);
+        if self.acks.len() >= MOST_ACKS {
+            wire.core.count("sip_bounds", "acks");
+            self.acks.remove(0);
+        }
+        self.acks.push(Sent {
+            cseq,
+            bytes,
+            path: self.dialog.path,
+            until: wire.now + wire.core.patience(),
+        });
     }
 
     /// DTMF by INFO.

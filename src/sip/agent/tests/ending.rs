@@ -97,8 +97,12 @@ fn bye_waits_for_the_ack() {
     world.command(key, SipCommand::Bye(Side::Caller, cause(0, 16)));
     world.quiet();
     world.receive(CALLER, caller.ack());
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Confirmed(None) // the call is charged for it
+    ));
     world.request(CALLER, Method::Bye);
-    world.quiet(); // the call has ended it: no news of the ACK
+    world.quiet();
 }
 
 #[test]
@@ -114,6 +118,10 @@ fn bye_goes_when_the_ack_is_given_up() {
     );
     world.command(key, SipCommand::Bye(Side::Caller, cause(0, 16)));
     world.pass_millis(32_100);
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Unconfirmed // so that the call costs nothing
+    ));
     let last = std::iter::from_fn(|| world.next(CALLER)).last().unwrap();
     assert_eq!((last.method(), last.status()), (Method::Bye, None));
 }

@@ -88,6 +88,56 @@ fn a_reinvite_without_offer_goes_both_ways() {
     world.quiet();
 }
 
+/// A re-INVITE of ours, answered by `answer`, and its ACK.
+fn reinvited(world: &mut World, key: CallKey, answer: &str) -> (Message, Message) {
+    world.command(key, reoffer(Side::Callee));
+    let invite = world.request(CALLEE, Method::Invite);
+    world.receive(CALLEE, respond(&invite, 200, "").sdp(answer));
+    let ack = world.request(CALLEE, Method::Ack);
+    assert!(matches!(world.event(Side::Callee), LegEvent::Reanswered(_)));
+    (invite, ack)
+}
+
+/// RFC 3261 §13.2.2.4: "The ACK MUST be passed to the client transport every time a retransmission
+/// of the 2xx final response that triggered the ACK arrives", the one of that 2xx.
+#[test]
+fn the_2xx_of_an_earlier_reinvite_gets_its_own_ack_again() {
+    let mut world = World::new();
+    let Up { key, .. } = up(&mut world);
+    let earlier: Vec<_> = (0..3)
+        .map(|_| reinvited(&mut world, key, CALLEE_SDP))
+        .collect();
+    for (invite, ack) in &earlier {
+        world.receive(CALLEE, respond(invite, 200, "").sdp(CALLEE_SDP));
+        let again = world.request(CALLEE, Method::Ack);
+        assert_eq!(again.cseq(), invite.cseq());
+        assert_eq!(again.top_via(), ack.top_via());
+        world.quiet();
+    }
+}
+
+#[test]
+fn acks_are_kept_for_half_a_minute_and_not_without_end() {
+    let mut world = World::new();
+    let Up { key, .. } = up(&mut world);
+    let invites: Vec<_> = (0..8)
+        .map(|_| reinvited(&mut world, key, CALLEE_SDP).0)
+        .collect();
+    // With the first INVITE's they were nine.
+    assert_eq!(world.counted.last(), Some(&("sip_bounds", "acks")));
+    world.receive(CALLEE, respond(&invites[0], 200, "").sdp(CALLEE_SDP));
+    world.request(CALLEE, Method::Ack);
+    reinvited(&mut world, key, CALLEE_SDP);
+    world.receive(CALLEE, respond(&invites[0], 200, "").sdp(CALLEE_SDP));
+    world.quiet();
+    let before = world.counted.len();
+    world.pass_millis(33_000);
+    for _ in 0..8 {
+        reinvited(&mut world, key, CALLEE_SDP);
+    }
+    assert_eq!(world.counted.len(), before);
+}
+
 #[test]
 fn a_refused_reinvite_leaves_the_dialog() {
     let mut world = World::new();
@@ -319,6 +369,46 @@ fn a_bye_ends_a_reinvite_that_waits() {
     world.receive(CALLEE, respond(&bye, 200, ""));
     world.gone();
     world.assert_empty();
+}
+
+/// RFC 3261 §13.3.1.4: the 2xx may have been lost, and its INVITE is owed a final response.
+#[test]
+fn the_2xx_of_a_reinvite_is_repeated_after_the_peers_bye() {
+    for acknowledged in [true, false] {
+        let mut world = World::new();
+        let Up {
+            key, mut caller, ..
+        } = up(&mut world);
+        let invite = caller.request("INVITE");
+        let ack = caller.ack();
+        world.receive(CALLER, invite);
+        world.event(Side::Caller);
+        world.response(CALLER, 100);
+        world.command(
+            key,
+            SipCommand::AnswerOffer(Side::Caller, Some(OFFER.into())),
+        );
+        world.response(CALLER, 200);
+        world.receive(CALLER, caller.request("BYE"));
+        world.response(CALLER, 200);
+        assert!(matches!(world.event(Side::Caller), LegEvent::Ended(_)));
+        world.command(key, SipCommand::Bye(Side::Callee, cause(0, 16)));
+        let bye = world.request(CALLEE, Method::Bye);
+        world.receive(CALLEE, respond(&bye, 200, ""));
+        world.pass_millis(600);
+        assert_eq!(world.response(CALLER, 200).method(), Method::Invite);
+        if acknowledged {
+            world.receive(CALLER, ack.sdp(CALLER_SDP));
+        } else {
+            world.pass_millis(33_000);
+            while let Some(again) = world.next(CALLER) {
+                assert_eq!(again.status(), Some(200));
+            }
+        }
+        world.gone();
+        world.pass_millis(33_000);
+        world.assert_empty();
+    }
 }
 
 /// RFC 3261 §13.2.2.4: else the peer repeats it for half a minute.
