@@ -13,6 +13,7 @@ data_dir = "{data}"
 drain_timeout = "3s"
 [http]
 max_connections = 200
+max_connections_per_address = 0
 listen = "127.0.0.2:8080"
 rate_limit = "1000000/s"
 [[http.keys]]

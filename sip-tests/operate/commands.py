@@ -181,3 +181,16 @@ def _(t):
     make("second")
     g.process.send_signal(1)
     t.becomes(serial, "second", "the certificate's name after the reload")
+
+
+@test("serve: why it does not start is said once, as a line of the log's own format")
+def _(t):
+    for form in ("text", "json"):
+        g = t.gateway(start=False, observe={"log_format": form})
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+            taken.bind((g.ip["gateway"], 5060))
+            code, out, err = command("serve", "--config", g.path)
+        said = [line for line in (out + err).splitlines() if "cannot listen" in line]
+        t.equal((code, len(said)), (1, 1), f"{form}: exit code and lines ({out + err})")
+        if form == "json":
+            t.equal([json.loads(line)["level"] for line in said], ["ERROR"], "the level")

@@ -53,6 +53,9 @@ CONSTANT = {
     "leasebridge_threads": "as many as were started",
     "leasebridge_ledger_mismatches_total": "0 as long as the books are right",
     "leasebridge_store_failures_total": "moved by the full disk, see disk.py",
+    "leasebridge_store_faults": "0 as long as the store is sound",
+    "leasebridge_data_directory_present": "1 as long as nobody takes it away, see running.py",
+    "leasebridge_http_handshakes_failed_total": "moved by plain HTTP to a TLS port, see commands.py",
     "leasebridge_log_lines_dropped_total": "moved by a log that nobody reads, see running.py",
 }
 
@@ -191,7 +194,7 @@ def load(g, customer, watch):
 
 @test("metrics: each that is documented is there, and moves")
 def _(t):
-    g = t.gateway(http={"max_connections": 100, "max_connections_per_address": 100}, numbering={"cooldown": "1h"}, node={"drain_timeout": "2s"},
+    g = t.gateway(http={"max_connections": 100, "max_connections_per_address": 0}, numbering={"cooldown": "1h"}, node={"drain_timeout": "2s"},
                   outbound={"options_interval": "1s"})
     watch = Watch(g)
     try:
@@ -238,3 +241,27 @@ def crowd(g, watch):
         sockets = [socket.create_connection((g.ip["gateway"], g.http_port), gateway.PATIENCE) for _ in range(150)]
         for s in sockets:
             s.close()
+
+
+@test("metrics: the first page after the start has every one, and a counter's labels at 0")
+def _(t):
+    g = t.gateway()
+    page = g.get("/metrics")[1]
+    there = set(re.findall(r"^# TYPE (leasebridge_\w+)", page, re.M))
+    t.equal(sorted(documented() ^ there), [], "documented or there, not both")
+    for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{state="free"} 2000',
+                'leasebridge_calls_total{kind="single",outcome="completed",trunk_in="carrier-in",trunk_out="carrier-out"} 0',
+                'leasebridge_sip_events_total{detail="unknown-source",event="sip_dropped"} 0',
+                'leasebridge_refused_total{bound="http_connections_per_address"} 0'):
+        t.check(f"\n{row}\n" in page, f"the first page has no {row}")
+
+
+@test("metrics: one address has its share of the connections, others are served")
+def _(t):
+    g = t.gateway(http={"max_connections": 40})
+    held = [socket.create_connection((g.ip["gateway"], g.http_port), 5, source_address=(g.ip["stranger"], 0)) for _ in range(30)]
+    refused = lambda: 'leasebridge_refused_total{bound="http_connections_per_address"} 20' in g.get("/metrics")[1]
+    t.becomes(refused, True, "20 are refused")
+    t.equal(g.get("/readyz")[0], 200, "/readyz for another address")
+    for s in held:
+        s.close()

@@ -275,3 +275,37 @@ def _(t):
     t.becomes(lost, True, "lines lost")
     t.equal(g.get("/readyz")[0], 200, "/readyz")
     os.close(read)
+
+
+@test("logs: a call's life, each step once, with its call_id and its lease")
+def _(t):
+    g = t.gateway(observe={"log_format": "json"})
+    caller, callee = t.phone(g, "caller"), t.phone(g, "callee")
+    number, reference = g.single(g.customer(), DRIVER)
+    a = Leg(caller, CALLER)
+    a.invite(number)
+    b = Leg.invited(callee)
+    b.reply(180, "Ringing")
+    a.expect(180)
+    b.reply(180, "Ringing")
+    b.answer()
+    a.answered()
+    b.expect("ACK ")
+    hang_up(a, b)
+    call = g.records(1)[0]["call_id"]
+    lines = lambda: [l for l in map(json.loads, g.log_tail(1 << 20).splitlines()) if l.get("call_id") == call and l["level"] == "INFO"]
+    words = ["call started", "call ringing", "call answered", "call ended"]
+    t.becomes(lambda: [l["message"] for l in lines()], words, "the lines")
+    t.equal([l.get("reference_id") for l in lines()], [None] + [reference] * 3, "the leases")
+
+
+@test("data directory: gone under the running node is said by readyz, log and metric, and so is its return")
+def _(t):
+    g = t.gateway()
+    data = os.path.join(g.work, "data")
+    os.rename(data, data + ".away")
+    t.becomes(lambda: "data directory gone" in g.get("/readyz")[1], True, "the reason")
+    t.equal(g.metric("leasebridge_data_directory_present"), 0, "the metric")
+    t.check("ERROR" in g.log_tail() and "data directory" in g.log_tail(), "the log says so")
+    os.rename(data + ".away", data)
+    t.becomes(lambda: g.get("/readyz")[0], 200, "/readyz")

@@ -15,7 +15,7 @@ pub const BUCKETS_MICROS: [u64; 13] = [
 
 /// Status codes that each operation shows before the first request had them: success, and those
 /// that say how the gateway itself does. All 46 for all operations would be a thousand rows.
-const SHOWN_AT_NOUGHT: [u16; 4] = [0, 38, 99, 100];
+pub const SHOWN_AT_NOUGHT: [u16; 4] = [0, 38, 99, 100];
 
 /// Label of requests that name no operation.
 pub const NO_OPERATION: &str = "none";

@@ -78,20 +78,35 @@ fn descriptors(config: &Config, root: &Section<'_>, limit: u64) {
     if needed <= limit {
         return;
     }
-    let room = limit.saturating_sub(connections.saturating_add(OTHER_DESCRIPTORS));
-    let fitting = room.checked_div(addresses).unwrap_or(0) & !1;
-    let first = u64::from(config.media.ports.first);
-    let instead = if fitting >= 2 {
-        format!(
-            "or a range of at most {fitting} ports (\"{first}-{}\")",
-            first + fitting - 1
-        )
-    } else {
-        format!("and http.max_connections below {limit}")
-    };
+    let instead = what_fits(config, limit, ports, addresses);
     let message = format!(
         "{ports} media ports and {connections} HTTP connections need {needed} descriptors, and \
-         the hard limit is {limit}: expected a limit of {needed} (LimitNOFILE) {instead}"
+         the hard limit is {limit}: expected a limit of {needed} (LimitNOFILE, ulimit -Hn){instead}"
     );
     root.section("media").fault("ports", message);
+}
+
+/// What would fit under `limit` instead, the ports first: each is a figure that does.
+fn what_fits(config: &Config, limit: u64, ports: u64, addresses: u64) -> String {
+    let room = limit.saturating_sub(OTHER_DESCRIPTORS);
+    let connections = u64::from(config.http.max_connections);
+    let fitting = room
+        .saturating_sub(connections)
+        .checked_div(addresses)
+        .unwrap_or(0)
+        & !1;
+    if fitting >= 2 {
+        let first = u64::from(config.media.ports.first);
+        return format!(
+            " or a range of at most {fitting} ports (\"{first}-{}\")",
+            first + fitting - 1
+        );
+    }
+    match room.saturating_sub(ports) {
+        0 if room > 2 * addresses => {
+            format!(" or fewer of both: together {room} at the most")
+        }
+        0 => String::new(),
+        fewer => format!(" or http.max_connections of at most {fewer}"),
+    }
 }

@@ -481,8 +481,20 @@ fn what_does_not_fit_under_the_limit_is_refused_with_the_figures() {
     );
     let fitting = text.replace("29999", "29997");
     parse_under(&fitting, Some(10_227)).unwrap();
-    let found = parse_under(text, Some(150)).unwrap_err().to_string();
-    assert!(found.contains("http.max_connections below 150"), "{found}");
+    let told = |text: &str, limit| parse_under(text, Some(limit)).unwrap_err().to_string();
+    let found = told(text, 150);
+    assert!(
+        found.ends_with("or fewer of both: together 22 at the most"),
+        "{found}"
+    );
+    assert!(told(text, 100).ends_with("(LimitNOFILE, ulimit -Hn)"));
+    let small = text.replace("29999", "20009");
+    let found = told(&small, 228);
+    assert!(
+        found.ends_with("or http.max_connections of at most 90"),
+        "{found}"
+    );
+    parse_under(&small.replace("= 100", "= 90"), Some(228)).unwrap();
 }
 
 #[test]

@@ -372,6 +372,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "caller-forks"),
     ("sip_bounds", "callee-forks"),
     ("sip_bounds", "lost-forks"),
+    ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
     ("sip_bounds", "info"),
     ("sip_bounds", "acks"),

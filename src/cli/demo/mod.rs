@@ -503,6 +503,7 @@ drain_timeout = "5s"
 
 [http]
 listen = "127.0.0.1:0"
+max_connections = 128
 
 [[http.keys]]
 kid = "demo"
