@@ -375,7 +375,6 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
     ("sip_bounds", "info"),
-    ("sip_bounds", "acks"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];

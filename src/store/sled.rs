@@ -129,7 +129,8 @@ struct Shared {
     layers: RwLock<Layers>,
     /// Held by who spreads.
     spreading: Mutex<()>,
-    /// A sync failed: nothing that this process reads proves what the disk holds.
+    /// Why nothing is written any more: damage, or a sync that failed, after which nothing that
+    /// this process reads proves what the disk holds.
     broken: Mutex<Option<String>>,
     /// The newest commit that lies in the engine, durably, with all before it.
     spread_to: AtomicU64,
@@ -239,8 +240,7 @@ impl SledStore {
         }
         let longest = self.options.generation_bytes.saturating_mul(GENERATIONS);
         if self.journal.written() >= longest {
-            self.shared.spread(self.spreader.hurry())?;
-            self.spreader.relax();
+            self.spreader.spread_now(&self.shared)?;
             self.turn_over();
         }
         let shrinks = |change: &Change| !change.key.table.is_scanned() && change.before.is_some();
@@ -254,7 +254,7 @@ impl SledStore {
             Err(journal::Fault::Write(error)) => return Err(unwritten(&error)),
             Err(journal::Fault::Sync(error)) => {
                 let why = format!("the disk does not sync: {error}");
-                return Err(self.shared.breaks(&why));
+                return Err(self.shared.unsynced(&why));
             }
         }
         self.shared
@@ -280,21 +280,12 @@ impl SledStore {
 
     /// Brings everything to the tree, now.
     fn checkpoint(&mut self) -> Result<(), StoreError> {
-        let spread = || self.shared.spread(self.spreader.hurry());
-        let done = spread().and_then(|_| {
-            let head = self.head;
-            let fresh = self.shared.layers_mut(|layers| {
-                let fresh = !layers.is_empty();
-                fresh && layers.freeze(head)
-            });
-            if fresh {
-                self.journal.turn_over();
-                spread()?;
-            }
-            Ok(())
-        });
-        self.spreader.relax();
-        done
+        self.spreader.spread_now(&self.shared)?;
+        if self.shared.layers(Layers::is_empty) {
+            return Ok(());
+        }
+        self.turn_over();
+        self.spreader.spread_now(&self.shared)
     }
 
     /// Opens the engine again after it failed, and brings to it what it may have lost.
@@ -309,8 +300,7 @@ impl SledStore {
         }
         self.shared.replace(engine);
         let frozen = self.shared.layers(Layers::frozen);
-        self.shared.spread(self.spreader.hurry())?;
-        self.spreader.relax();
+        self.spreader.spread_now(&self.shared)?;
         let head = frozen.map_or(found, |frozen| frozen.head);
         let history = self.checks_history(&head);
         self.shared
@@ -523,16 +513,21 @@ impl Shared {
                 self.close();
                 Err(error)
             }
-            Err(Fault::Sync(error)) => Err(self.breaks(&error.to_string())),
+            Err(Fault::Sync(error)) => Err(self.unsynced(&error.to_string())),
         }
     }
 
-    /// Ends all writing, for this reason.
-    fn breaks(&self, why: &str) -> StoreError {
+    /// A sync failed, and with it everything.
+    fn unsynced(&self, why: &str) -> StoreError {
         let why = format!("{why}; restart when the disk is sound");
-        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.clone());
-        self.close();
+        self.breaks(&why);
         StoreError::Failed(why)
+    }
+
+    /// Ends all writing, for this reason.
+    fn breaks(&self, why: &str) {
+        *self.broken.lock().unwrap_or_else(PoisonError::into_inner) = Some(why.to_owned());
+        self.close();
     }
 
     fn broken(&self) -> Option<String> {

@@ -77,21 +77,19 @@ impl Spreader {
         }
     }
 
-    /// Takes no rests any more, while somebody waits.
-    pub fn hurry(&self) -> &AtomicBool {
+    /// Brings the frozen generation to the tree at once, without rests, or waits until the thread
+    /// has.
+    pub fn spread_now(&self, shared: &Shared) -> Result<(), StoreError> {
         self.hurry.store(true, Ordering::Relaxed);
-        &self.hurry
-    }
-
-    /// Takes rests again.
-    pub fn relax(&self) {
+        let done = shared.spread(&self.hurry);
         self.hurry.store(false, Ordering::Relaxed);
+        done.map(|_| ())
     }
 }
 
 impl Drop for Spreader {
     fn drop(&mut self) {
-        self.hurry();
+        self.hurry.store(true, Ordering::Relaxed);
         self.bell = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
@@ -135,7 +133,7 @@ fn put(engine: &Engine, batch: &mut ::sled::Batch, key: &Key, row: &Row) -> Resu
     let old = match row.was {
         Was::Absent => 0,
         Was::There(pieces) => pieces,
-        Was::Unknown => pieces_of(engine, &stored)?,
+        Was::Unknown => stored_pieces(engine, &stored)?,
     };
     let mut pieces = 0u32;
     match &row.value {
@@ -156,7 +154,7 @@ fn put(engine: &Engine, batch: &mut ::sled::Batch, key: &Key, row: &Row) -> Resu
 }
 
 /// In how many pieces the tree holds a value.
-fn pieces_of(engine: &Engine, stored_key: &[u8]) -> Result<u32, StoreError> {
+fn stored_pieces(engine: &Engine, stored_key: &[u8]) -> Result<u32, StoreError> {
     let stored = guarded(|| engine.tree.get(stored_key))?;
     let body = stored
         .as_deref()
