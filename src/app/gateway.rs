@@ -16,7 +16,8 @@ use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Parts, Update, Worker};
 use crate::media::ports::{PortPool, Ports};
 use crate::observe::{Endpoints, Health, Metrics};
-use crate::relay::socket::RelayThreads;
+use crate::relay::Relay as _;
+use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
@@ -491,7 +492,9 @@ fn parts(
     let relay_failed = |error: std::io::Error| format!("the media relay: {error}");
     let (threads, mut relays) =
         RelayThreads::start(&settings::relay(config), 1).map_err(relay_failed)?;
-    let relay = relays.pop().ok_or("the media relay has no worker")?;
+    let mut relay = relays.pop().ok_or("the media relay has no worker")?;
+    let mut ports = Ports::new(pools);
+    bind_ports(&mut ports, &mut relay)?;
     // SAFETY: the descriptor is open as long as the relay is, which is here.
     let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
     let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
@@ -505,7 +508,7 @@ fn parts(
         settings: settings::call(config),
         trunks: crate::call::routing::Trunks::new(settings::trunks(config)),
         media,
-        ports: Ports::new(pools),
+        ports,
         relay: Box::new(relay),
         directory: directory(config, plan, lookup),
         entropy: Box::new(super::entropy::System),
@@ -515,6 +518,27 @@ fn parts(
         relay_ready,
         threads,
     })
+}
+
+/// Binds the media ports before the first call, so that no call waits for it and no other process
+/// takes one in between.
+fn bind_ports(ports: &mut Ports, relay: &mut SocketRelay) -> Result<(), String> {
+    let bound = ports.bind_all(&mut |pair| relay.reserve(pair));
+    relay.flush(Instant::now());
+    let count = ports.count();
+    if count.free == 0 {
+        return Err("media.ports: not one pair of them can be bound".to_owned());
+    }
+    if count.retired > 0 {
+        tracing::warn!(
+            pairs = count.retired,
+            "media ports that other processes have are left out until the next start"
+        );
+    }
+    if let Err(error) = bound {
+        tracing::warn!(%error, "not every media port could be bound: calls bind the rest");
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -301,7 +301,11 @@ impl<C: Core> Shell<C> {
         loop {
             let work = self.inbox.wait(self.next_deadline());
             let stopping = work.stopping;
+            let due = work.due;
             let fed = self.feed(work);
+            if let Some(due) = due {
+                self.linger_until = Some(self.linger_until.map_or(due, |at| at.min(due)));
+            }
             self.deliver();
             self.settle(fed || stopping, stopping);
             if stopping && self.inbox.is_empty() {

@@ -241,7 +241,7 @@ impl Loop {
         self.shed(due, now);
         self.outputs(now);
         // The relay first: who is told where to send his sound may do so at once.
-        self.worker.flush_relay();
+        self.worker.flush_relay(now.mono);
         for endpoint in &mut self.endpoints {
             endpoint.get_mut().flush();
         }

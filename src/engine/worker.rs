@@ -175,10 +175,14 @@ impl Worker {
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
         let call = self.due.first().map(|(at, _)| *at);
-        match (self.parts.agent.poll_timeout(), call) {
-            (Some(one), Some(other)) => Some(one.min(other)),
-            (one, other) => one.or(other),
-        }
+        [
+            self.parts.agent.poll_timeout(),
+            call,
+            self.parts.relay.poll_timeout(),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// What is due is done.
@@ -211,8 +215,8 @@ impl Worker {
     }
 
     /// Hands the relay what the last inputs made.
-    pub fn flush_relay(&mut self) {
-        self.parts.relay.flush();
+    pub fn flush_relay(&mut self, now: Instant) {
+        self.parts.relay.flush(now);
     }
 
     /// A call's key is new: makes the call and tells it of its INVITE.

@@ -104,6 +104,23 @@ impl PortPool {
         }
     }
 
+    fn bind(&mut self, bind: &mut dyn FnMut(PortPair) -> io::Result<()>) -> io::Result<()> {
+        for shard in 0..self.shards() {
+            let resting = self.free.get(shard).map_or(0, VecDeque::len);
+            for _ in 0..resting {
+                let Some(pair) = self.take(shard) else { break };
+                match bind(pair) {
+                    Err(error) if is_of_the_port(&error) => self.retire(pair),
+                    bound => {
+                        self.give(pair);
+                        bound?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
     /// Figures.
     #[must_use]
     pub fn count(&self) -> Count {
@@ -243,6 +260,15 @@ impl Ports {
             }
         }
         None
+    }
+
+    /// Binds every pair by `bind`, before the first call. Those whose ports are somebody else's are
+    /// left out for good; the order of the rest stays as it is.
+    ///
+    /// # Errors
+    /// What said nothing of a port: the pairs that come after it are bound when they are taken.
+    pub fn bind_all(&mut self, bind: &mut dyn FnMut(PortPair) -> io::Result<()>) -> io::Result<()> {
+        self.pools.iter_mut().try_for_each(|pool| pool.bind(bind))
     }
 
     /// Puts a pair to rest.

@@ -51,7 +51,7 @@ impl World for MemoryWorld {
     }
 
     fn settle(&mut self) {
-        self.relay.flush();
+        self.relay.flush(Instant::now());
     }
 
     fn pair(&mut self, address: IpAddr) -> PortPair {
@@ -150,7 +150,10 @@ impl World for SocketWorld {
     }
 
     fn settle(&mut self) {
-        self.relay.flush();
+        self.relay.flush(Instant::now());
+        if let Some(put_off) = self.relay.poll_timeout() {
+            self.relay.flush(put_off);
+        }
         self.wait(|world| world.metrics.snapshot().commands >= world.commands);
     }
 

@@ -7,7 +7,7 @@ use crate::media::passage::{Passage, Scratch};
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A packet that the relay sends.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -167,7 +167,7 @@ impl Relay for MemoryRelay {
         });
     }
 
-    fn flush(&mut self) {}
+    fn flush(&mut self, _now: Instant) {}
 
     fn poll_event(&mut self) -> Option<RelayEvent> {
         self.events.pop_front()

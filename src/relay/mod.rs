@@ -30,6 +30,7 @@ pub use socket::{RelayConfig, RelayThreads, SocketRelay};
 
 use crate::media::flow::{Flow, FlowId, PortPair, RelayEvent};
 use std::io;
+use std::time::Instant;
 
 /// A relay as its signalling worker sees it. Commands are handed over and never waited for; after
 /// [`Relay::install`] packets touch nothing of the worker's.
@@ -47,8 +48,14 @@ pub trait Relay: Send {
     /// Ends a flow; answered by [`RelayEvent::Removed`], after which its ports may be given again.
     fn remove(&mut self, id: FlowId);
 
-    /// Hands over what was gathered since the last call, in one piece, and wakes the relay.
-    fn flush(&mut self);
+    /// Hands over what was gathered since the last call, in one piece, and wakes the relay. Where
+    /// flows only end, that may wait a little for company: until [`Self::poll_timeout`].
+    fn flush(&mut self, now: Instant);
+
+    /// When [`Self::flush`] must be called again, if it put something off.
+    fn poll_timeout(&self) -> Option<Instant> {
+        None
+    }
 
     /// The next report, if there is one.
     fn poll_event(&mut self) -> Option<RelayEvent>;

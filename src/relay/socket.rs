@@ -22,12 +22,16 @@ use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Commands that may wait for one thread; more wait in the worker until the next flush.
 const COMMANDS: usize = 4096;
 /// Reports that may wait for one worker; more wait in the thread.
 const EVENTS: usize = 4096;
+
+/// So long the end of a flow may wait for other commands before the thread is woken for it: only the
+/// call's record waits for the answer.
+const END_PATIENCE: Duration = Duration::from_millis(5);
 
 /// How the relay runs.
 #[derive(Clone, Debug)]
@@ -136,6 +140,8 @@ impl RelayThreads {
                 sender,
                 waiting: VecDeque::new(),
                 dirty: false,
+                ended: false,
+                due: None,
             });
         }
         let outboxes = outboxes
@@ -180,14 +186,39 @@ struct Lane {
     sender: Sender<Command>,
     /// Commands that found the queue full; no more of them than there are flows and ports.
     waiting: VecDeque<Command>,
+    /// The thread is to be woken at the next flush.
     dirty: bool,
+    /// Flows have ended.
+    ended: bool,
+    /// When the thread is to be woken for them at the latest.
+    due: Option<Instant>,
 }
 
 impl Lane {
     fn push(&mut self, command: Command) {
-        self.dirty = true;
+        match command {
+            Command::Remove(_) => self.ended = true,
+            Command::Adopt { .. } | Command::Install(..) => self.dirty = true,
+        }
         self.waiting.push_back(command);
         self.forward();
+        if !self.waiting.is_empty() {
+            // The queue is full: the thread has something to do.
+            self.shared.waker.wake();
+        }
+    }
+
+    fn flush(&mut self, now: Instant) {
+        self.forward();
+        if std::mem::take(&mut self.ended) && self.due.is_none() {
+            self.due = Some(now + END_PATIENCE);
+        }
+        if self.dirty || self.due.is_some_and(|due| due <= now) {
+            self.shared.waker.wake();
+            self.due = None;
+            // What still waits needs another turn.
+            self.dirty = !self.waiting.is_empty();
+        }
     }
 
     fn forward(&mut self) {
@@ -258,7 +289,6 @@ impl Relay for SocketRelay {
             rtp,
             rtcp,
         });
-        lane.shared.waker.wake();
         self.bound.insert(pair);
         Ok(())
     }
@@ -279,15 +309,14 @@ impl Relay for SocketRelay {
         }
     }
 
-    fn flush(&mut self) {
+    fn flush(&mut self, now: Instant) {
         for lane in &mut self.lanes {
-            lane.forward();
-            if std::mem::take(&mut lane.dirty) {
-                lane.shared.waker.wake();
-            }
-            // What still waits needs another turn.
-            lane.dirty = !lane.waiting.is_empty();
+            lane.flush(now);
         }
+    }
+
+    fn poll_timeout(&self) -> Option<Instant> {
+        self.lanes.iter().filter_map(|lane| lane.due).min()
     }
 
     fn poll_event(&mut self) -> Option<RelayEvent> {

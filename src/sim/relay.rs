@@ -6,7 +6,7 @@ use crate::relay::memory::{MemoryRelay, Sent};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The handle.
 #[derive(Clone, Default)]
@@ -54,8 +54,8 @@ impl Relay for SharedRelay {
         self.lock().remove(id);
     }
 
-    fn flush(&mut self) {
-        self.lock().flush();
+    fn flush(&mut self, now: Instant) {
+        self.lock().flush(now);
     }
 
     fn poll_event(&mut self) -> Option<RelayEvent> {

@@ -48,6 +48,9 @@ const MAGIC: [u8; 4] = *b"lbj\x01";
 /// Magic, length, head, count of rows.
 const PREFIX: usize = 4 + 4 + HEAD_BYTES + 4;
 const CHECKSUM: usize = 8;
+/// What a file grows by, ahead of its frames: a frame that goes where the file has been written before
+/// is synced without the file's own length and blocks.
+const STEP: usize = 256 << 10;
 /// Length of a value that says that there is none.
 const REMOVED: u32 = u32::MAX;
 const NAMES: [&str; 2] = ["journal.0", "journal.1"];
@@ -77,6 +80,8 @@ struct Opened {
     path: PathBuf,
     file: File,
     salt: u64,
+    /// Bytes that have been written, from its beginning.
+    length: u64,
 }
 
 /// A frame that was read.
@@ -150,17 +155,19 @@ impl Journal {
     /// # Errors
     /// [`Fault`].
     pub fn append(&mut self, frame: &[u8]) -> Result<(), Fault> {
-        let file = &self.present().file;
-        if let Err(error) = file.write_all_at(frame, self.offset) {
+        let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
+        let (offset, end) = (self.offset, self.offset.saturating_add(length));
+        let present = self.present_mut();
+        if let Err(error) = present.file.write_all_at(frame, offset) {
             // Should it be whole after all, the next start must not find it.
-            let _ = file.write_all_at(&[0; 8], self.offset);
+            let _ = present.file.write_all_at(&[0; 8], offset);
             return Err(Fault::Write(error));
         }
+        present.grow(end);
         if self.syncs() {
-            file.sync_data().map_err(Fault::Sync)?;
+            self.present().file.sync_data().map_err(Fault::Sync)?;
         }
-        let length = u64::try_from(frame.len()).unwrap_or(u64::MAX);
-        self.offset = self.offset.saturating_add(length);
+        self.offset = end;
         Ok(())
     }
 
@@ -168,12 +175,16 @@ impl Journal {
     pub fn turn_over(&mut self) {
         self.turn = usize::from(self.turn == 0);
         self.offset = FIRST;
-        let Opened { path, file, .. } = self.present();
-        let long = file
-            .metadata()
-            .is_ok_and(|file| file.len() > self.keep_bytes);
-        if long && let Err(error) = file.set_len(FIRST) {
-            tracing::warn!(path = %path.display(), %error, "a long journal file cannot be cut");
+        let keep_bytes = self.keep_bytes;
+        let present = self.present_mut();
+        if present.length > keep_bytes {
+            match present.file.set_len(FIRST) {
+                Ok(()) => present.length = FIRST,
+                Err(error) => {
+                    let path = present.path.display();
+                    tracing::warn!(%path, %error, "a long journal file cannot be cut");
+                }
+            }
         }
     }
 
@@ -185,6 +196,11 @@ impl Journal {
 
     fn present(&self) -> &Opened {
         let [first, second] = &self.files;
+        if self.turn == 0 { first } else { second }
+    }
+
+    fn present_mut(&mut self) -> &mut Opened {
+        let [first, second] = &mut self.files;
         if self.turn == 0 { first } else { second }
     }
 
@@ -213,8 +229,14 @@ impl Opened {
         let (file, bytes) = read().map_err(|error| files::failed(path, &error))?;
         let path = path.to_path_buf();
         if let Some(salt) = salt(&bytes) {
-            let frames = Bytes::from(bytes).slice(FIRST_INDEX..);
-            return Ok((Self { path, file, salt }, frames));
+            let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+            let opened = Self {
+                path,
+                file,
+                salt,
+                length,
+            };
+            return Ok((opened, Bytes::from(bytes).slice(FIRST_INDEX..)));
         }
         if bytes.len() > FIRST_INDEX {
             let path = path.display();
@@ -229,7 +251,25 @@ impl Opened {
             .and_then(|()| file.write_all_at(&beginning, 0))
             .and_then(|()| file.sync_all())
             .map_err(|error| files::failed(&path, &error))?;
-        Ok((Self { path, file, salt }, Bytes::new()))
+        let opened = Self {
+            path,
+            file,
+            salt,
+            length: FIRST,
+        };
+        Ok((opened, Bytes::new()))
+    }
+
+    /// Frames now go up to `end`. Where that is the end of the file, it is written some way ahead;
+    /// where there is no room for it, the next frames do without.
+    fn grow(&mut self, end: u64) {
+        if end <= self.length {
+            return;
+        }
+        self.length = end;
+        if self.file.write_all_at(&[0; STEP], end).is_ok() {
+            self.length = end.saturating_add(STEP as u64);
+        }
     }
 
     /// Reads the frames that follow each other; returns what lies behind them.

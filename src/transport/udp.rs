@@ -1,6 +1,7 @@
 //! SIP over UDP: batches in, batches out, and the errors that ICMP brings back.
 
 use bytes::Bytes;
+use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use std::collections::VecDeque;
 use std::io;
@@ -24,6 +25,8 @@ pub struct UdpEndpoint {
     buffers: Box<[u8]>,
     backlog: VecDeque<(Bytes, SocketAddr)>,
     counters: Counters,
+    /// The kernel has said that ICMP errors wait to be taken.
+    unreachable: bool,
 }
 
 /// What one endpoint has seen.
@@ -73,6 +76,7 @@ impl UdpEndpoint {
             buffers: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
             backlog: VecDeque::new(),
             counters: Counters::default(),
+            unreachable: false,
         })
     }
 
@@ -124,23 +128,30 @@ impl UdpEndpoint {
             header.msg_hdr.msg_name = std::ptr::from_mut(name).cast();
             header.msg_hdr.msg_namelen = NAME_LENGTH;
         }
-        // SAFETY: every header points to a live vector, name and buffer of the given lengths.
-        let count = unsafe {
-            libc::recvmmsg(
-                self.socket.as_raw_fd(),
-                headers.as_mut_ptr(),
-                BATCH as u32,
-                libc::MSG_DONTWAIT,
-                std::ptr::null_mut(),
-            )
-        };
-        let Ok(count) = usize::try_from(count) else {
-            let error = io::Error::last_os_error();
-            return match error.kind() {
-                io::ErrorKind::WouldBlock => Ok(0),
-                _ if reports_peer(&error) => Ok(0),
-                _ => Err(error),
+        let mut told = 0;
+        let count = loop {
+            // SAFETY: every header points to a live vector, name and buffer of the given lengths.
+            let count = unsafe {
+                libc::recvmmsg(
+                    self.socket.as_raw_fd(),
+                    headers.as_mut_ptr(),
+                    BATCH as u32,
+                    libc::MSG_DONTWAIT,
+                    std::ptr::null_mut(),
+                )
             };
+            if let Ok(count) = usize::try_from(count) {
+                break count;
+            }
+            let error = io::Error::last_os_error();
+            self.unreachable |= reports_peer(&error);
+            match error.kind() {
+                io::ErrorKind::WouldBlock => return Ok(0),
+                // Each is told once; what waits behind it is still to be taken.
+                _ if reports_peer(&error) && told < BATCH => told += 1,
+                _ if reports_peer(&error) => return Ok(0),
+                _ => return Err(error),
+            }
         };
         let slots = self.buffers.chunks_exact(DATAGRAM);
         for ((header, name), slot) in headers.iter().zip(&names).zip(slots).take(count) {
@@ -153,8 +164,13 @@ impl UdpEndpoint {
         Ok(count)
     }
 
-    /// Takes the ICMP errors that came back: the addresses that could not be reached.
+    /// Takes the ICMP errors that came back: the addresses that could not be reached. Costs nothing
+    /// unless [`Self::receive`] or [`Self::flush`] was told that there are some, as the first of
+    /// them is after an error came.
     pub fn failures(&mut self, mut each: impl FnMut(SocketAddr)) {
+        if !self.unreachable {
+            return;
+        }
         for _ in 0..BATCH {
             // SAFETY: all-zero bytes are valid values of these plain C structures.
             let mut name: libc::sockaddr_storage = unsafe { std::mem::zeroed() };
@@ -174,6 +190,7 @@ impl UdpEndpoint {
                 )
             };
             if got < 0 {
+                self.unreachable = false;
                 return;
             }
             if let Some(remote) = address(&name) {
@@ -202,7 +219,7 @@ impl UdpEndpoint {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An earlier datagram's ICMP error, told once: the datagram is still to be sent.
-                Err(error) if reports_peer(&error) => {}
+                Err(error) if reports_peer(&error) => self.unreachable = true,
                 Err(_) => {
                     self.counters.dropped += 1;
                     self.backlog.pop_front();
@@ -219,14 +236,13 @@ impl UdpEndpoint {
             iov_base: std::ptr::null_mut(),
             iov_len: 0,
         }; BATCH];
-        let names: [SockAddr; BATCH] = std::array::from_fn(|index| {
-            SockAddr::from(
-                self.backlog
-                    .get(index)
-                    .map_or(self.local, |(_, remote)| *remote),
-            )
-        });
-        let count = self.backlog.len().min(BATCH);
+        let names: SmallVec<[SockAddr; 4]> = self
+            .backlog
+            .iter()
+            .take(BATCH)
+            .map(|(_, remote)| SockAddr::from(*remote))
+            .collect();
+        let count = names.len();
         for (((header, vector), name), (bytes, _)) in headers
             .iter_mut()
             .zip(&mut vectors)
@@ -406,13 +422,30 @@ mod tests {
             };
             // SAFETY: one live pollfd.
             assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 5000) }, 1);
+            assert_eq!(endpoint.receive(|_, _| ()).unwrap(), 0);
             endpoint.failures(|remote| failed.push(remote));
         }
         assert_eq!(failed, [nobody]);
+        endpoint.failures(|remote| panic!("{remote} was reported twice"));
         endpoint.queue(Bytes::from_static(b"y"), peer.local_addr().unwrap());
         assert!(endpoint.flush());
         let mut buffer = [0; 16];
         assert_eq!(peer.recv(&mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn what_waits_behind_an_error_is_taken_with_it() {
+        let (mut endpoint, peer) = pair("127.0.0.1:0");
+        let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let nobody = gone.local_addr().unwrap();
+        drop(gone);
+        endpoint.queue(Bytes::from_static(b"x"), nobody);
+        assert!(endpoint.flush());
+        peer.send_to(b"behind", endpoint.local()).unwrap();
+        wait_readable(&endpoint);
+        let mut got = Vec::new();
+        let count = endpoint.receive(|bytes, _| got.push(bytes)).unwrap();
+        assert_eq!((count, got), (1, vec![Bytes::from_static(b"behind")]));
     }
 
     #[test]

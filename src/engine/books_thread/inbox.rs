@@ -1,13 +1,13 @@
 //! What waits for the books: two bounded queues under one lock that is held for a push or a take,
 //! never longer.
 
-use super::Limits;
+use super::{CALL_LINGER, LINGER, Limits};
 use crate::books::Settings;
 use crate::books::command::{CallCommand, CallNotice, Command, Idempotency, Reply};
 use crate::call::event::{BlocksRefusal, BooksEvent, LedgerCommand, Refusal};
 use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
 /// A request from the API and where its answer goes.
@@ -23,6 +23,8 @@ pub(super) struct Work {
     pub calls: Vec<CallCommand>,
     pub reload: Option<Settings>,
     pub stopping: bool,
+    /// When what has come is to be committed at the latest.
+    pub due: Option<Instant>,
     /// Still waiting after this.
     pub requests_left: u64,
     pub calls_left: u64,
@@ -51,18 +53,23 @@ struct Queues {
     stopping: bool,
     /// The thread is gone.
     closed: bool,
-    /// The thread sleeps: somebody must wake it.
-    asleep: bool,
+    /// The thread sleeps until then: what cannot wait so long must wake it.
+    asleep_until: Option<Instant>,
+    /// The thread is to take what there is now.
+    called: bool,
+    /// When what waits in `calls` is to be committed at the latest.
+    due: Option<Instant>,
     /// Requests and commands taken so far.
     taken: u64,
 }
 
-impl Queues {
-    fn has_work(&self) -> bool {
-        !self.requests.is_empty()
-            || !self.calls.is_empty()
-            || self.reload.is_some()
-            || self.stopping
+/// How long a call's command may wait before the thread must have committed it, so that one wake and
+/// one commit serve many; nothing where the call waits for the answer itself.
+fn patience(command: &LedgerCommand) -> Option<Duration> {
+    match command {
+        LedgerCommand::Admit { .. } => None,
+        LedgerCommand::Answer(_) | LedgerCommand::Hold(_) => Some(CALL_LINGER),
+        LedgerCommand::Close(_) => Some(LINGER),
     }
 }
 
@@ -105,7 +112,7 @@ impl Inbox {
             return false;
         }
         queues.requests.push_back(request);
-        self.wake(queues);
+        self.call(queues);
         true
     }
 
@@ -126,9 +133,10 @@ impl Inbox {
             // Nobody is left to record it: the call is let go all the same. What the store has of
             // it becomes its record at the next start.
             LedgerCommand::Close(_) if queues.closed => BooksEvent::Recorded,
-            _ => {
+            command_kept => {
+                let patience = patience(command_kept);
                 queues.calls.push_back(command);
-                self.wake(queues);
+                self.call_within(queues, patience);
                 return Ok(());
             }
         };
@@ -142,13 +150,13 @@ impl Inbox {
     pub(super) fn push_reload(&self, settings: Settings) {
         let mut queues = self.lock();
         queues.reload = Some(settings);
-        self.wake(queues);
+        self.call(queues);
     }
 
     pub(super) fn stop(&self) {
         let mut queues = self.lock();
         queues.stopping = true;
-        self.wake(queues);
+        self.call(queues);
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -166,21 +174,22 @@ impl Inbox {
         self.lock().taken
     }
 
-    /// Waits for work or for `deadline`, and takes up to a round of it, calls first.
+    /// Waits until somebody calls, what waits is due, or `deadline`; takes up to a round, calls first.
     pub(super) fn wait(&self, deadline: Instant) -> Work {
         let mut queues = self.lock();
-        while !queues.has_work() {
-            let left = deadline.saturating_duration_since(Instant::now());
+        while !queues.called && !queues.stopping {
+            let until = queues.due.map_or(deadline, |due| due.min(deadline));
+            let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 break;
             }
-            queues.asleep = true;
+            queues.asleep_until = Some(until);
             queues = self
                 .wake
                 .wait_timeout(queues, left)
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
-            queues.asleep = false;
+            queues.asleep_until = None;
         }
         let calls = take(&mut queues.calls, self.limits.round);
         let room = self.limits.round.saturating_sub(calls.len()).max(1);
@@ -189,21 +198,40 @@ impl Inbox {
         queues.taken = queues
             .taken
             .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
+        // What is left is for the next round, at once.
+        queues.called = !queues.calls.is_empty() || !queues.requests.is_empty();
         Work {
             requests,
             calls,
             reload: queues.reload.take(),
             stopping: queues.stopping,
+            due: queues.due.take(),
             requests_left: u64::try_from(queues.requests.len()).unwrap_or(u64::MAX),
             calls_left: u64::try_from(queues.calls.len()).unwrap_or(u64::MAX),
         }
     }
 
-    fn wake(&self, queues: MutexGuard<'_, Queues>) {
-        let asleep = queues.asleep;
+    /// The thread is to take what there is now.
+    fn call(&self, mut queues: MutexGuard<'_, Queues>) {
+        queues.called = true;
+        let asleep = queues.asleep_until.is_some();
         drop(queues);
         if asleep {
             self.wake.notify_one();
+        }
+    }
+
+    /// The thread is to take what there is after `patience` at the latest, or with whatever comes
+    /// before; it is woken only if it would sleep longer.
+    fn call_within(&self, mut queues: MutexGuard<'_, Queues>, patience: Option<Duration>) {
+        let Some(patience) = patience else {
+            return self.call(queues);
+        };
+        let due = Instant::now() + patience;
+        queues.due = Some(queues.due.map_or(due, |before| before.min(due)));
+        match queues.asleep_until {
+            Some(until) if until > due => self.call(queues),
+            _ => {}
         }
     }
 }

@@ -169,6 +169,23 @@ fn a_long_file_is_cut_when_its_turn_comes_again() {
 }
 
 #[test]
+fn a_file_grows_ahead_of_its_frames_and_what_is_ahead_is_no_frame() {
+    let dir = tempfile::tempdir().unwrap();
+    let (mut journal, _) = Journal::open(dir.path(), 0, 1 << 20).unwrap();
+    let length = |journal: &Journal| journal.present().file.metadata().unwrap().len();
+    append(&mut journal, 1);
+    let grown = length(&journal);
+    assert_eq!(grown, journal.offset + STEP as u64);
+    (2..=4).for_each(|commit| append(&mut journal, commit));
+    assert_eq!(length(&journal), grown);
+    assert_eq!(commits(dir.path(), 0).unwrap(), [1, 2, 3, 4]);
+    // Opened again, it is not written ahead twice.
+    let (mut journal, _) = Journal::open(dir.path(), 4, 1 << 20).unwrap();
+    append(&mut journal, 5);
+    assert_eq!(length(&journal), grown);
+}
+
+#[test]
 fn what_is_too_long_is_refused() {
     let mut frame = Vec::new();
     let key = change(Table::Lease, &[0; 255], None, Some(b""));
