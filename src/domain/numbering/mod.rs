@@ -229,16 +229,29 @@ fn national(home: &Country, digits: &str) -> Option<E164> {
 }
 
 fn valid(parsed: &phonenumber::PhoneNumber) -> Option<E164> {
-    if parsed.extension().is_some() || !parsed.is_valid() {
+    let (code, national) = (parsed.code().value(), parsed.national().to_string());
+    if parsed.extension().is_some() || !(is_ordinary(code, &national) || parsed.is_valid()) {
         return None;
     }
-    let national = parsed.national();
-    let zeros = "0".repeat(usize::from(national.zeros()));
-    E164::from_digits(&format!(
-        "{}{zeros}{}",
-        parsed.code().value(),
-        national.value()
-    ))
+    E164::from_digits(&format!("{code}{national}"))
+}
+
+/// Whether the plan of a country that has `code` for itself knows the number as a mobile or a fixed
+/// one, as nearly all are. The library's own answer tries every kind of number first.
+fn is_ordinary(code: u16, national: &str) -> bool {
+    let regions = DATABASE.region(&code).unwrap_or_default();
+    let [region] = regions.as_slice() else {
+        return false;
+    };
+    DATABASE.by_id(*region).is_some_and(|meta| {
+        let plan = meta.descriptors();
+        let kinds = [plan.mobile(), plan.fixed_line()];
+        plan.general().is_match(national)
+            && kinds
+                .into_iter()
+                .flatten()
+                .any(|kind| kind.is_match(national))
+    })
 }
 
 /// A number's calling code and the digits after it. Calling codes are prefix-free (ITU-T E.164).

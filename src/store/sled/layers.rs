@@ -23,6 +23,7 @@ use crate::store::journal::Frame;
 use crate::store::record::{self, Head};
 use crate::store::{Change, Direction, Key, Table};
 use bytes::Bytes;
+use hashbrown::HashMap;
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -66,7 +67,67 @@ impl Row {
     }
 }
 
-pub(super) type Rows = BTreeMap<Key, Row>;
+/// The records of a generation. Those of tables that are read by ranges lie in order; the rest, which
+/// are asked for by their keys alone while the gateway runs, do not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Rows {
+    ordered: BTreeMap<Key, Row>,
+    keyed: HashMap<Key, Row>,
+}
+
+impl Rows {
+    pub fn get(&self, key: &Key) -> Option<&Row> {
+        if key.table.is_scanned() {
+            self.keyed.get(key)
+        } else {
+            self.ordered.get(key)
+        }
+    }
+
+    fn get_mut(&mut self, key: &Key) -> Option<&mut Row> {
+        if key.table.is_scanned() {
+            self.keyed.get_mut(key)
+        } else {
+            self.ordered.get_mut(key)
+        }
+    }
+
+    pub fn insert(&mut self, key: Key, row: Row) {
+        if key.table.is_scanned() {
+            self.keyed.insert(key, row);
+        } else {
+            self.ordered.insert(key, row);
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.ordered.is_empty() && self.keyed.is_empty()
+    }
+
+    /// All of them, in order of their keys.
+    pub fn in_order(&self) -> Vec<(&Key, &Row)> {
+        let mut rows: Vec<_> = self.keyed.iter().chain(&self.ordered).collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows
+    }
+
+    /// Those of a range of one table, in order.
+    fn range<'a>(
+        &'a self,
+        range: &Range<Key>,
+    ) -> Box<dyn DoubleEndedIterator<Item = (&'a Key, &'a Row)> + 'a> {
+        if !range.start.table.is_scanned() {
+            return Box::new(self.ordered.range(range.clone()));
+        }
+        let mut rows: Vec<_> = self
+            .keyed
+            .iter()
+            .filter(|(key, _)| range.contains(key))
+            .collect();
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        Box::new(rows.into_iter())
+    }
+}
 
 /// A generation on its way to the tree, and the head that it leads to.
 pub(super) struct Frozen {
@@ -111,7 +172,7 @@ impl Layers {
         let Some(head) = frames.last().map(|frame| frame.head) else {
             return;
         };
-        let mut rows = Rows::new();
+        let mut rows = Rows::default();
         for Frame { head, rows: read } in frames {
             for (key, value) in read {
                 let (commit, was) = (head.commit, Was::Unknown);
@@ -144,23 +205,19 @@ impl Layers {
     /// The records in a range that the generations know of, removed ones too, up to the `limit`th
     /// that is there.
     pub fn range(&self, range: &Range<Key>, direction: Direction, limit: usize) -> Known {
-        let none = Rows::new();
+        let none = Rows::default();
         let frozen = self.frozen.as_ref().map_or(&none, |frozen| &frozen.rows);
-        let bounds = || range.clone();
         let item = |(key, row): (&Key, &Row)| (key.clone(), row.value.clone());
+        let (newer, older) = (self.active.range(range), frozen.range(range));
         match direction {
-            Direction::Forward => {
-                let newer = self.active.range(bounds()).map(item);
-                known(
-                    Merge::new(newer, frozen.range(bounds()).map(item), direction),
-                    limit,
-                )
-            }
-            Direction::Backward => {
-                let newer = self.active.range(bounds()).rev().map(item);
-                let older = frozen.range(bounds()).rev().map(item);
-                known(Merge::new(newer, older, direction), limit)
-            }
+            Direction::Forward => known(
+                Merge::new(newer.map(item), older.map(item), direction),
+                limit,
+            ),
+            Direction::Backward => known(
+                Merge::new(newer.rev().map(item), older.rev().map(item), direction),
+                limit,
+            ),
         }
     }
 }

@@ -1,11 +1,14 @@
-//! Brings the frozen generation to the tree, in small batches and in order of keys, its head last:
+//! Brings the frozen generation to the tree, record by record in order of keys, its head last:
 //! sled recovers to a prefix of its log, so where the head is, all before it is too. Cut short, it
-//! is begun anew, by the next start from the journal.
+//! is begun anew, by the next start from the journal. Until it is whole, readers find its records
+//! in the generation, not in the tree.
 //!
 //! ```text
-//!   committer ── freeze, ring ──▶ spreading thread ── batch, rest, batch, … head, flush, sync ──▶
+//!   committer ── freeze, ring ──▶ spreading thread ── some, rest, some, … head, flush, sync ──▶
 //!                                  thaw: the journal's other file is free
 //! ```
+//! A batch of sled's for every few records would cost twice as much: it locks out readers, and its
+//! end wakes all threads that write the log.
 
 #![cfg_attr(
     not(test),
@@ -29,9 +32,9 @@ use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-/// Records a batch: readers wait while one goes in.
-const BATCH: usize = 32;
-/// The rest after a batch, in times of what it took: most of a processor stays with the calls.
+/// Records between two rests.
+const SOME: usize = 32;
+/// The rest after some records, in times of what they took: most of a processor stays with the calls.
 const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_millis(20);
 
@@ -102,17 +105,16 @@ impl Drop for Spreader {
 /// Writes a generation to the tree, and makes it durable there. Returns how many records it had.
 pub(super) fn spread(shared: &Shared, frozen: &Frozen, hurry: &AtomicBool) -> Result<usize, Fault> {
     let mut written = 0usize;
-    let mut rows = frozen.rows.iter().filter(|(_, row)| !row.is_nothing());
+    let rows = frozen.rows.in_order();
+    let mut rows = rows.iter().filter(|(_, row)| !row.is_nothing());
     loop {
         let started = Instant::now();
-        let mut batch = ::sled::Batch::default();
         let mut taken = 0usize;
         shared.with(|engine| {
-            for (key, row) in rows.by_ref().take(BATCH) {
-                put(engine, &mut batch, key, row)?;
+            rows.by_ref().take(SOME).try_for_each(|(key, row)| {
                 taken = taken.saturating_add(1);
-            }
-            guarded(|| engine.tree.apply_batch(batch))
+                put(engine, key, row)
+            })
         })?;
         if taken == 0 {
             break;
@@ -128,29 +130,43 @@ pub(super) fn spread(shared: &Shared, frozen: &Frozen, hurry: &AtomicBool) -> Re
     Ok(written)
 }
 
-fn put(engine: &Engine, batch: &mut ::sled::Batch, key: &Key, row: &Row) -> Result<(), StoreError> {
+/// Brings one record to the tree. One in pieces goes there whole or not at all: who reads it piece by
+/// piece must not find a seal that is not theirs.
+fn put(engine: &Engine, key: &Key, row: &Row) -> Result<(), StoreError> {
     let stored = record::stored_key(key.table, &key.bytes);
     let old = match row.was {
         Was::Absent => 0,
         Was::There(pieces) => pieces,
         Was::Unknown => stored_pieces(engine, &stored)?,
     };
-    let mut pieces = 0u32;
-    match &row.value {
-        None => batch.remove(stored.as_slice()),
-        Some(value) => {
-            let (sealed, parts) = record::seal(&stored, row.commit, value);
-            for part in &parts {
-                batch.insert(record::piece_key(&stored, pieces), part.as_ref());
-                pieces = pieces.saturating_add(1);
+    let sealed = row
+        .value
+        .as_ref()
+        .map(|value| record::seal(&stored, row.commit, value));
+    match sealed {
+        None if old == 0 => guarded(|| engine.tree.remove(stored.as_slice()).map(drop)),
+        Some((sealed, parts)) if old == 0 && parts.is_empty() => {
+            guarded(|| engine.tree.insert(stored.as_slice(), sealed).map(drop))
+        }
+        sealed => {
+            let mut batch = ::sled::Batch::default();
+            let mut pieces = 0u32;
+            match sealed {
+                None => batch.remove(stored.as_slice()),
+                Some((sealed, parts)) => {
+                    for part in &parts {
+                        batch.insert(record::piece_key(&stored, pieces), part.as_ref());
+                        pieces = pieces.saturating_add(1);
+                    }
+                    batch.insert(stored.as_slice(), sealed);
+                }
             }
-            batch.insert(stored.as_slice(), sealed);
+            for piece in pieces..old {
+                batch.remove(record::piece_key(&stored, piece));
+            }
+            guarded(|| engine.tree.apply_batch(batch))
         }
     }
-    for piece in pieces..old {
-        batch.remove(record::piece_key(&stored, piece));
-    }
-    Ok(())
 }
 
 /// In how many pieces the tree holds a value.

@@ -536,9 +536,12 @@ fn a_spreading_that_was_cut_short_is_begun_anew() {
     let head = store.head;
     assert!(store.shared.layers_mut(|layers| layers.freeze(head)));
     let frozen = store.shared.layers(Layers::frozen).unwrap();
-    let some = frozen.rows.iter().step_by(3);
+    let mut rows = layers::Rows::default();
+    for (key, row) in frozen.rows.in_order().into_iter().step_by(3) {
+        rows.insert(key.clone(), row.clone());
+    }
     let cut = layers::Frozen {
-        rows: some.map(|(key, row)| (key.clone(), row.clone())).collect(),
+        rows,
         head: spread_head(&store),
     };
     spread::spread(&store.shared, &cut, &AtomicBool::new(true))
