@@ -45,6 +45,16 @@ class Sut:
     def cpu(self):
         return sum(cpu_clock(p) for p in self.pids())
 
+    def settle(self, most=30.0, share=0.01):
+        """Waits until it rests: work put off while the load ran is part of the load's cost."""
+        end, before = time.time() + most, self.cpu()
+        while self.proc and time.time() < end:
+            time.sleep(0.5)
+            now = self.cpu()
+            if now - before < 0.5 * share:
+                return
+            before = now
+
     def user_sys(self):
         u = s = 0
         for p in self.pids():

@@ -134,6 +134,8 @@ struct Shared {
     broken: Mutex<Option<String>>,
     /// The newest commit that lies in the engine, durably, with all before it.
     spread_to: AtomicU64,
+    /// Generations that have gathered in the journal while another is on its way to the tree.
+    behind: AtomicU64,
     /// A record of history was replaced or removed since the start.
     shrank: AtomicBool,
 }
@@ -263,9 +265,12 @@ impl SledStore {
         if let Err(error) = self.witness.note(head.commit) {
             tracing::warn!(%error, "the witness of commits cannot be written");
         }
-        if self.journal.written() >= self.options.generation_bytes {
+        let generation = self.options.generation_bytes.max(1);
+        if self.journal.written() >= generation {
             self.turn_over();
         }
+        let behind = self.journal.written() / generation;
+        self.shared.behind.store(behind, Ordering::Relaxed);
         Ok(())
     }
 

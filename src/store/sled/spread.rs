@@ -34,9 +34,17 @@ use std::time::{Duration, Instant};
 
 /// Records between two rests.
 const SOME: usize = 32;
-/// The rest after some records, in times of what they took: most of a processor stays with the calls.
-const REST: u32 = 3;
 const REST_MAX: Duration = Duration::from_millis(20);
+
+/// The rest after some records, in times of what they took. Most of a processor stays with the calls;
+/// but the more generations gather meanwhile the less, or commits would come to a stand in the end.
+const fn rest(behind: u64) -> u32 {
+    match behind {
+        0 | 1 => 3,
+        2 => 1,
+        _ => 0,
+    }
+}
 
 /// The thread that spreads beside the commits.
 pub(super) struct Spreader {
@@ -121,7 +129,11 @@ pub(super) fn spread(shared: &Shared, frozen: &Frozen, hurry: &AtomicBool) -> Re
         }
         written = written.saturating_add(taken);
         if !hurry.load(Ordering::Relaxed) {
-            std::thread::sleep(started.elapsed().saturating_mul(REST).min(REST_MAX));
+            let times = rest(shared.behind.load(Ordering::Relaxed));
+            let pause = started.elapsed().saturating_mul(times).min(REST_MAX);
+            if !pause.is_zero() {
+                std::thread::sleep(pause);
+            }
         }
     }
     let mut last = ::sled::Batch::default();
