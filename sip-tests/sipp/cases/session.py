@@ -1,0 +1,2 @@
+"""todo."""
+from .base import *
