@@ -80,14 +80,14 @@ def invite(number="[service]", caller="+60199990001", body=None, cseq=1, extra=(
     return _send(_message(lines, None if sdp_none else (body or sdp()), ctype), retrans=retrans)
 
 
-def _in_dialog(method, cseq, body=None, extra=(), retrans=500, contact=True):
+def _in_dialog(method, cseq, body=None, extra=(), retrans=500, contact=True, ctype="application/sdp"):
     lines = [f"{method} [next_url] SIP/2.0",
              "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]", "[routes]",
              'From: "Caller" <sip:+60199990001@[local_ip]:[local_port]>;tag=[pid]c[call_number]',
              "To: [$peer]", "Call-ID: [call_id]", f"CSeq: {cseq} {method}", "Max-Forwards: 70"]
     if contact:
         lines.append("Contact: <sip:caller@[local_ip]:[local_port]>")
-    return _send(_message(lines + list(extra), body), retrans=retrans)
+    return _send(_message(lines + list(extra), body, ctype), retrans=retrans)
 
 
 def ack(cseq=1, body=None):
@@ -110,8 +110,8 @@ def reinvite(cseq=2, body=None, sdp_none=False, extra=()):
     return _in_dialog("INVITE", cseq, None if sdp_none else (body or sdp()), extra)
 
 
-def request(method, cseq=2, body=None, extra=()):
-    return _in_dialog(method, cseq, body, extra)
+def request(method, cseq=2, body=None, extra=(), ctype="application/sdp"):
+    return _in_dialog(method, cseq, body, extra, ctype=ctype)
 
 
 def cancel(number="[service]", caller="+60199990001", extra=(), via="[last_Via:]"):
@@ -170,9 +170,10 @@ class Sound(Gate):
     must arrive in order and once, or not at all where `passes` is false. With `probe` the way is first tried until it is
     so: the relay learns of a new description beside the signalling."""
 
-    def __init__(self, packets=25, passes=True, probe=False, solo=False, ear=EAR):
+    def __init__(self, packets=25, passes=True, probe=False, solo=False, ear=EAR, payload_type=8):
         super().__init__()
-        self.packets, self.passes, self.probe, self.solo, self.ear = packets, passes, probe, solo, ear
+        self.packets, self.passes, self.probe, self.solo = packets, passes, probe, solo
+        self.ear, self.payload_type = ear, payload_type
 
 
 def _gate(number, hold=True):
@@ -217,7 +218,7 @@ def late(status, phrase, body=None, tag="s", extra=()):
     return _send(_message(lines + list(extra), body), retrans=500 if status >= 200 else None)
 
 
-def callee_request(method, cseq=1, body=None, extra=(), tag="s", via=None):
+def callee_request(method, cseq=1, body=None, extra=(), tag="s", via=None, ctype="application/sdp"):
     """A request in the dialog that the INVITE made, from the callee's side."""
     lines = [f"{method} [$contact] SIP/2.0",
              via or "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
@@ -225,7 +226,7 @@ def callee_request(method, cseq=1, body=None, extra=(), tag="s", via=None):
              f"CSeq: {cseq} {method}", "Max-Forwards: 70"]
     if method in ("INVITE", "ACK"):
         lines.append("Contact: <sip:callee@[local_ip]:[local_port]>")
-    return _send(_message(lines + list(extra), body), retrans=None if method == "ACK" else 500)
+    return _send(_message(lines + list(extra), body, ctype), retrans=None if method == "ACK" else 500)
 
 
 _REMEMBER = {"contact": ("sip:[^>]*", "Contact"), "from": ("<.*", "From"), "to": ("<.*>", "To"),
@@ -251,7 +252,7 @@ def scenario(name, steps):
 class Sipp:
     """One sipp process."""
 
-    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, timeout=3 * PATIENCE):
+    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears = [], 0, {}
@@ -265,6 +266,8 @@ class Sipp:
             "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
         if service:
             cmd += ["-s", service]
+        if lenient:  # goes on whatever comes
+            cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, cwd=self.log, start_new_session=True)
 
@@ -282,7 +285,7 @@ class Sipp:
                 # One of its own for each, so that no two packets of a case are alike.
                 ssrc = (sum(self.role.encode()) << 16) + number
                 step_file = os.path.join(self.log, f"sound-{number}.pcap")
-                self.ear(step.ear).tunes[number] = pcap.write(step_file, step.packets, ssrc=ssrc, first=1000 * number)
+                self.ear(step.ear).tunes[number] = pcap.write(step_file, step.packets, step.payload_type, ssrc, 1000 * number)
                 out.append(f'<nop><action><exec play_pcap_audio="{step_file}"/></action></nop>\n')
                 self.gates.append(Gate())
                 out.append(_gate(number + 1))
@@ -352,6 +355,11 @@ class Sipp:
         """The messages of one direction, in order."""
         parts = re.split(r"^-{20,} .*\n(?=\S+ message (?:received|sent) )", self.messages(), flags=re.M)
         return [p.partition("\n\n")[2] for p in parts if f" message {way} " in p.partition("\n")[0]]
+
+    def times(self, start):
+        """When each message came that begins so, in seconds of the day."""
+        rows = re.findall(r"^-{20,} \S+\s+(\d+):(\d+):([\d.]+)\n\S+ message received [^\n]*\n\n([^\n]*)", self.messages(), re.M)
+        return [int(h) * 3600 + int(m) * 60 + float(s) for h, m, s, line in rows if line.startswith(start)]
 
     def media(self):
         """Where the other side wants to be sent RTP, by the last description that came."""

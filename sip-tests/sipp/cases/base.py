@@ -21,11 +21,12 @@ class Case:
 
     def __init__(self, name, *covers, uac=None, uas=None, second=None, lease="single", record=None, changes=None, before=None,
                  after=None, customer=None, dial=None, caller_ip="caller", held=False, closed=False, trapped=None,
-                 target=DRIVER, **lease_form):
+                 target=DRIVER, lenient=False, **lease_form):
         self.name, self.covers, self.uac, self.uas, self.second, self.lease = name, covers, uac, uas, second, lease
         self.record, self.changes, self.before, self.after = record, changes or {}, before, after
         self.customer, self.dial, self.caller_ip, self.held = customer or {}, dial, caller_ip, held
         self.closed, self.trapped, self.target, self.lease_form = closed, trapped, target, lease_form
+        self.lenient = lenient  # the caller's sipp goes on whatever comes: `after` looks at it
 
     def settings(self, net):
         """The case's configuration, its own copy, with the addresses of its net."""

@@ -10,5 +10,5 @@ case("legs: a lease that expires while it rings cancels the call", "3 lease ends
      record={"sip_code": "480", "reason": "lease_ended", "ended_by": "gateway", "charge": "0", "q850_cause": "31"}, **MINUTE)
 case("legs: a 200 without ACK is repeated, then both legs end, at no charge", "3 no ack", "3 reason",
      uac=[invite(), trying(), r(180), answered(), *hung_up(102)], uas=[*called(), *hung_up(102)],
-     record={"sip_code": "200", "reason": "no_ack", "ended_by": "gateway", "charge": "0", "blocks": "0"},
+     record={"sip_code": "200", "reason": "no_ack", "ended_by": "caller", "charge": "0", "blocks": "0"},
      after=lambda ctx: ctx.check(ctx.saw(ctx.uac, "SIP/2.0 200", 7), "the 200 was not repeated"))
