@@ -178,7 +178,8 @@ class Sound(Gate):
 
 def _gate(number, hold=True):
     at = f'<nop><action><log message="at {number}."/></action></nop>\n'
-    return at + (r("PUBLISH", rrs=False) if hold else "")
+    past = f'<recv request="PUBLISH"><action><log message="past {number}."/></action></recv>\n'
+    return at + (past if hold else "")
 
 
 # ---- steps of the callee
@@ -255,7 +256,7 @@ class Sipp:
     def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
-        self.gates, self.passed, self.ears = [], 0, {}
+        self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
         path = os.path.join(self.log, "scenario.xml")
         with open(path, "w") as f:
             f.write(scenario(role, self._fill(steps)))
@@ -274,7 +275,7 @@ class Sipp:
     def _fill(self, steps):
         """The steps as text, gates numbered."""
         out = []
-        for step in steps:
+        for at, step in enumerate(steps):
             if not isinstance(step, Gate):
                 out.append(step)
                 continue
@@ -289,6 +290,8 @@ class Sipp:
                 out.append(f'<nop><action><exec play_pcap_audio="{step_file}"/></action></nop>\n')
                 self.gates.append(Gate())
                 out.append(_gate(number + 1))
+                if isinstance(steps[at + 1], str) and steps[at + 1].startswith("<send"):
+                    self.speaks.add(number + 1)
         return out
 
     def ear(self, above=EAR):
@@ -315,9 +318,15 @@ class Sipp:
             return
         last = ([m for m in self.received() if not m.startswith("PUBLISH")] or self.sent())[-1]
         head = [l for l in last.partition("\n\n")[0].splitlines()[1:] if not l.lower().startswith(("content-", "x-go"))]
+        if "\nTo:" not in last:
+            head.append(f"To: <sip:{self.ip}>")
         text = "\r\n".join([f"PUBLISH sip:{self.ip} SIP/2.0", *head, f"X-Go: {self.passed}", "Content-Length: 0", "", ""])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
             s.sendto(text.encode(), (self.ip, self.port))
+
+    def gone(self):
+        """Whether it has left the gate that it was last told to go on from."""
+        return f"past {self.passed - 1}." in self._read("logs")
 
     def wait(self, timeout=4 * PATIENCE):
         try:

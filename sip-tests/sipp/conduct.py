@@ -124,7 +124,10 @@ class Context:
             wanted = tune if sound.passes else []
             self.check(got == wanted, f"{to.role} heard {len(got)} packets of {who.role} at gate {number}, not {len(wanted)} in order")
             self.until("sipp has played", lambda: who.standing() is not None)
+        # Who is to listen next must be ready for it when the other speaks.
+        for who, *_ in sorted(played, key=lambda p: p[0].passed in p[0].speaks):
             who.go()
+            self.until("sipp goes on", who.gone)
 
     def probe(self, who, sound, heard):
         """Tries the way until it is as it should be."""

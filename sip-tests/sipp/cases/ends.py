@@ -20,7 +20,8 @@ def quiet_for(seconds):
 case("legs: BYE of the callee before the caller's ACK", "3 bye", "3 reason",
      # Ours waits for the ACK (RFC 3261 section 15).
      uac=[invite(), trying(), r(180), answered(), Gate(when=lambda ctx: ctx.saw(ctx.uas, "SIP/2.0 200")), ack(), *hung_up()],
-     uas=[*called(), callee_request("BYE"), r(200, rrs=False)], record={**DONE, "ended_by": "callee"})
+     uas=[*called(), Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 200")), callee_request("BYE"), r(200, rrs=False)],
+     record={**DONE, "ended_by": "callee"})
 case("legs: BYE for a call that is gone is 481", "3 bye", uac=[*plain_uac(), bye(3), r(481, absent=FORBIDDEN, rrs=False)], uas=plain_uas(), record=DONE)
 case("legs: the caller's cause reaches the callee and the record, its text does not", "3 reason", "3 nothing else",
      uac=[*up(), Sound(), bye(extra=('Reason: Q.850;cause=31;text="Nobody home"',)), r(200, rrs=False)],
@@ -33,14 +34,14 @@ case("legs: a late ACK keeps the call", "3 no ack",
      uac=[invite(), trying(), r(180), answered(), Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 200", 4)), ack(), Sound(), *hang_up()],
      uas=plain_uas(), record=DONE)
 case("legs: a callee that has lost the call ends both legs", "3 failure", "3 reason",
-     uac=[*up(), Sound(), reinvite(2, sdp(version=8)), trying(), r(500, absent=FORBIDDEN, rrs=False), ack_failure(cseq=2), *hung_up(41)],
+     uac=[*up(), Sound(), reinvite(2, sdp(version=8)), trying(), *failed(487)[:1], ack_failure(cseq=2), *hung_up(41)],
      uas=[*called(), Sound(), invited(reinvite=True), reply(481, "Nobody home", to_tag=False, contact=False, retrans=500), r("ACK")],
-     record={**BY_GATEWAY, "reason": "lost"})
+     record={**BY_GATEWAY, "ended_by": "callee", "reason": "lost"})
 case("legs: a caller that has lost the call ends both legs", "3 failure", "3 reason",
      uac=[*up(), Sound(), invited(reinvite=True), reply(481, "Nobody home", to_tag=False, contact=False, retrans=500), r("ACK")],
-     uas=[*called(), Sound(), callee_request("INVITE", 1, sdp(version=8)), trying(), r(500, absent=FORBIDDEN, rrs=False),
+     uas=[*called(), Sound(), callee_request("INVITE", 1, sdp(version=8)), trying(), *failed(487)[:1],
           callee_request("ACK", 1, via="[last_Via:]"), *hung_up(41)],
-     record={**BY_GATEWAY, "reason": "lost"})
+     record={**BY_GATEWAY, "ended_by": "caller", "reason": "lost"})
 case("legs: a lease that ends hangs up where configured", "3 lease ends answered", "3 reason", changes={"leases": {"calls_at_end": "hang-up"}},
      uac=[*up(), Sound(), mark(lambda ctx: ctx.release()), *hung_up(31)], uas=[*called(), Sound(), *hung_up(31)],
      record={**BY_GATEWAY, "reason": "lease_ended", "blocks": "1"})

@@ -14,20 +14,21 @@ Content-Length: 0
 
 
 def unreadable(name, says, **invite_with):
-    """400 with a phrase that names what is wrong. sipp itself takes no response without To or CSeq for one."""
-    case(f"admission: {name} is 400", "2 unreadable", lenient=True,
+    """400 with a phrase that names what is wrong. sipp itself takes no response without To or CSeq for one,
+    and throws away what has no Call-ID."""
+    case(name, "2 unreadable", lenient=True,
          uac=[invite(retrans=None, **invite_with), Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 400"))],
          after=lambda ctx: ctx.only(f"SIP/2.0 400 .*{says}.*"))
 
 
 for _name in ("From", "To", "CSeq"):
-    unreadable(f"missing {_name}", f"Missing {_name}", drop=(_name,))
+    unreadable(f"admission: what lacks {_name} is 400", f"Missing {_name}", drop=(_name,))
 for _name, _value in (("From", "<sip:x@[local_ip]>;tag=2"), ("To", "<sip:x@[local_ip]>"), ("CSeq", "1 INVITE"), ("Max-Forwards", "70"),
                       ("Call-ID", "[call_id]")):
-    unreadable(f"{_name} given twice", f"Repeated {_name}", extra=(f"{_name}: {_value}",))
-unreadable("CSeq of another method", "CSeq", drop=("CSeq",), extra=("CSeq: 1 BYE",))
-unreadable("CSeq out of range", "CSeq", drop=("CSeq",), extra=("CSeq: 99999999999 INVITE",))
-case("admission: missing Contact is 400", "2 unreadable",
+    unreadable(f"admission: {_name} given twice is 400", f"Repeated {_name}", extra=(f"{_name}: {_value}",))
+unreadable("admission: CSeq of another method is 400", "CSeq", drop=("CSeq",), extra=("CSeq: 1 BYE",))
+unreadable("admission: CSeq out of range is 400", "CSeq", drop=("CSeq",), extra=("CSeq: 99999999999 INVITE",))
+case("admission: what lacks Contact is 400", "2 unreadable",
      uac=[invite(drop=("Contact",)), trying(), r(400, check={"msg": "SIP/2.0 400 [^\r\n]*Contact"}, absent=FORBIDDEN, rrs=False), ack_failure()],
      record={"sip_code": "400", "reason": "sip_refused", "trunk_out": "", "answered_at": ""})
 
@@ -49,12 +50,12 @@ case("admission: a tel URI is ours", "2 scheme", "2 admitted", uac=plain_uac(uri
 
 def screened(name, row, status, check, **invite_with):
     """A refusal with a header that says what would have done."""
-    case(f"admission: {name}", row, uac=[invite(**invite_with), trying(), r(status, check=check, absent=FORBIDDEN, rrs=False), ack_failure()],
+    case(name, row, uac=[invite(**invite_with), trying(), r(status, check=check, absent=FORBIDDEN, rrs=False), ack_failure()],
          record={"sip_code": str(status), "reason": "sip_refused", "ended_by": "gateway", "answered_at": "", "trunk_out": ""})
 
 
-screened("Require not ours is 420 with Unsupported", "2 require", 420, {"Unsupported": "100rel.*teleport"}, extra=("Require: 100rel, teleport",))
-screened("body type not ours is 415 with Accept", "2 body", 415, {"Accept": "application/sdp"}, ctype="text/plain")
+screened("admission: Require not ours is 420 with Unsupported", "2 require", 420, {"Unsupported": "100rel.*teleport"}, extra=("Require: 100rel, teleport",))
+screened("admission: body type not ours is 415 with Accept", "2 body", 415, {"Accept": "application/sdp"}, ctype="text/plain")
 refused("admission: Max-Forwards 0 is 483", "2 max-forwards", status=483, cause=25, reason="sip_refused", invite_with={"max_forwards": "0"})
 case("admission: a merged request is 482, and the first goes on", "2 merged", "2 trying",
      # The same From-tag, Call-ID and CSeq with another branch, while the first rings.

@@ -45,15 +45,16 @@ for _offer in ("sendonly", "recvonly", "inactive"):
          uas=[*called(), Sound(), *callee_changes(1, sdp(way(_offer), version=8), {"body": way(_answer)}), _sounds[0],
               *callee_changes(2, sdp(version=9)), AGAIN, *hung_up()], record=DONE)
 _ZERO = sdp(version=8).replace("[media_ip]\nt=", "0.0.0.0\nt=")
+_SEEN_ZERO = {"body": "c=IN IP4 0\\.0\\.0\\.0"}
+# Who is told 0.0.0.0 has nowhere to send to; and whoever said so is not the address that it has described.
+_HOLDS = Sound(passes=False, probe=True, solo=True)
 case("legs: hold with c=0.0.0.0 by the caller passes as meant, and resume", "3 zero", "3 hold by caller",
-     uac=[*up(), Sound(), *changes(2, _ZERO), Sound(passes=False, probe=True), *changes(3, sdp(version=9)), AGAIN, *hang_up(4)],
-     uas=[*called(), Sound(), *changed(sdp(version=8), {"body": "c=IN IP4 0\\.0\\.0\\.0"}), Sound(passes=False, probe=True),
-          *changed(sdp(version=9), absent=["0\\.0\\.0\\.0"]), AGAIN, *hung_up()], record=DONE)
-case("legs: hold with c=0.0.0.0 by the callee passes as meant, and resume", "3 zero", "3 hold by callee",
-     uac=[*up(), Sound(), *changed(sdp(version=8), {"body": "c=IN IP4 0\\.0\\.0\\.0"}), Sound(passes=False, probe=True),
-          *changed(sdp(version=9), absent=["0\\.0\\.0\\.0"]), AGAIN, *hang_up()],
-     uas=[*called(), Sound(), *callee_changes(1, _ZERO), Sound(passes=False, probe=True), *callee_changes(2, sdp(version=9)), AGAIN, *hung_up()],
+     uac=[*up(), Sound(), *changes(2, _ZERO), _HOLDS, *changes(3, sdp(version=9)), AGAIN, *hang_up(4)],
+     uas=[*called(), Sound(), *changed(sdp(version=8), _SEEN_ZERO), *changed(sdp(version=9), absent=["0\\.0\\.0\\.0"]), AGAIN, *hung_up()],
      record=DONE)
+case("legs: hold with c=0.0.0.0 by the callee passes as meant, and resume", "3 zero", "3 hold by callee",
+     uac=[*up(), Sound(), *changed(sdp(version=8), _SEEN_ZERO), *changed(sdp(version=9), absent=["0\\.0\\.0\\.0"]), AGAIN, *hang_up()],
+     uas=[*called(), Sound(), *callee_changes(1, _ZERO), _HOLDS, *callee_changes(2, sdp(version=9)), AGAIN, *hung_up()], record=DONE)
 case("legs: a re-INVITE refused leaves the call as it was", "3 hold by caller", "3 nothing else",
      uac=[*up(), Sound(), reinvite(2, sdp("a=sendonly", version=8)), trying(), r(488, absent=FORBIDDEN, rrs=False), ack_failure(cseq=2), AGAIN, *hang_up(3)],
      uas=[*called(), Sound(), invited(reinvite=True), reply(488, "Nobody home", to_tag=False, contact=False, extra=("X-Secret: x",), retrans=500), r("ACK"),

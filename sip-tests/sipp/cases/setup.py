@@ -57,6 +57,12 @@ case("legs: early media of a fork is an early dialog of its own", "3 forks", "3 
 case("legs: delayed offer", "3 delayed offer",
      uac=[invite(sdp_none=True), trying(), r(180), answered(check=AUDIO), ack(body=sdp()), Sound(), *hang_up()],
      uas=[invited(absent=["m=audio"]), ring(), answer(), r("ACK", check=AUDIO), Sound(), *hung_up()], record=DONE)
+for _offer, _answer in (("sendonly", "recvonly"), ("recvonly", "sendonly")):
+    case(f"legs: a call that is offered {_offer}", "3 directions",
+         uac=[invite(body=sdp(f"a={_offer}")), trying(), r(180), answered(check={"body": f"a={_answer}"}), ack(),
+              Sound(passes=_offer == "sendonly"), *hang_up()],
+         uas=[invited(check={"body": f"a={_offer}"}), ring(), answer(sdp(f"a={_answer}")), r("ACK"), Sound(passes=_offer == "recvonly"), *hung_up()],
+         record=DONE)
 MIXED = ("--edge\nContent-Type: text/plain\n\ncall me at +60199990001 secretly\n--edge\nContent-Type: application/sdp\n\n"
          + sdp() + "--edge\nContent-Type: application/pidf+xml\n\n<presence/>\n--edge--\n")
 case("legs: of a multipart body the SDP is used, the rest is dropped", "3 multipart",

@@ -27,6 +27,8 @@ case("trunks: a silent one that wakes gets CANCEL", "1 silence", "1 silence canc
 case("trunks: a silent one that answers late gets ACK and BYE", "1 silence", "1 silence cancel", "3 reason", uac=plain_uac(),
      uas=[invited(), Gate(when=gone), late(200, "OK", sdp()), r("ACK"), r("BYE", check={"Reason": "cause="}), ok()],
      second=TAKES, changes=SECOND, record=SECONDS)
+case("trunks: the only one has nobody who listens", "1 transport", "3 other", closed=True, uac=[invite(), trying(), *failed(500, 38)],
+     record={"sip_code": "500", "reason": "route_failed", "trunk_out": "carrier-out", "charge": "0"})
 case("trunks: the failure of the last one is the caller's", "1 failover", "3 other",
      uac=[invite(), trying(), *failed(500, 41)], uas=[invited(), reply(500, "Failed", contact=False, retrans=500), r("ACK")],
      second=[invited(), reply(503, "Failed", contact=False, retrans=500), r("ACK")], changes=SECOND,
