@@ -19,7 +19,7 @@ o=user 53655765 {version} IN IP[media_ip_type] [media_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0
-m=audio [media_port+{ear}] RTP/AVP 8 101
+m=audio {port} RTP/AVP 8 101
 a=rtpmap:8 PCMA/8000
 a=rtpmap:101 telephone-event/8000
 a=fmtp:101 0-15
@@ -28,7 +28,9 @@ a=ptime:20
 
 
 def sdp(extra="a=sendrecv", ear=EAR, version=2353687637):
-    return SDP.format(extra=extra, ear=ear, version=version).strip() + "\n"
+    """Where `ear` is 0 the port is sipp's own."""
+    port = f"[media_port+{ear}]" if ear else "[media_port]"
+    return SDP.format(extra=extra, port=port, version=version).strip() + "\n"
 
 
 def _message(lines, body=None, ctype="application/sdp"):
