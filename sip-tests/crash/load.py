@@ -200,7 +200,7 @@ class Carriers:
                 f.write(f"{CALLER_BASE + first_caller + n};{lines[n % len(lines)]};\n")
         for name, text in (("uac.xml", UAC), ("uas.xml", UAS)):
             with open(os.path.join(work, name), "w") as f:
-                f.write(text.replace("{sdp}", sdp().strip()))
+                f.write(text.replace("{sdp}", sdp(ear=0).strip()))
         g = gateway
         self.uas = self._start(["-sf", "uas.xml", "-i", g.ip["callee"], "-p", "5080", "-mi", g.ip["callee"],
                                 "-mp", "7000"])

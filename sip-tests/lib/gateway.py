@@ -32,13 +32,17 @@ class Gateway:
         self.ip = {role: f"127.0.{net}.{n}" for n, role in enumerate(["", "caller", "gateway", "callee", "stranger", "second"]) if role}
         self.work = data or tempfile.mkdtemp(prefix=f"leasebridge-{name}-")
         self.http_port = 8080
-        self.config = self._config(changes or {})
         self.path = os.path.join(self.work, "leasebridge.toml")
-        with open(self.path, "w") as f:
-            f.write(self.config)
+        self.reconfigure(changes or {})
         self.preload = preload
         self.process = None
         self.token = None
+
+    def reconfigure(self, changes):
+        """Writes the configuration; it counts from the next start."""
+        self.config = self._config(changes)
+        with open(self.path, "w") as f:
+            f.write(self.config)
 
     def _config(self, changes):
         sections = {

@@ -2,16 +2,24 @@
 
 A scenario is a list of steps for the caller (uac) or the callee (uas). Headers that a step must see
 are regular expressions; what must not be there is checked by `absent`.
+
+A `Gate` among the steps is where the scenario and the test meet: sipp says in its log that it stands there, the test
+does what it has to do, and then lets sipp go on with a message of its own. So nothing waits for a time.
 """
-import html, os, subprocess, time
+import html, os, re, socket, subprocess, time
+from ear import Ear
 from gateway import PATIENCE
+import pcap
+
+# The port that a scenario names for its RTP is so far above sipp's own (-mp): sipp plays from there, and an `Ear` counts there.
+EAR = 10
 
 SDP = """v=0
-o=user 53655765 2353687637 IN IP[media_ip_type] [media_ip]
+o=user 53655765 {version} IN IP[media_ip_type] [media_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0
-m=audio [media_port] RTP/AVP 8 101
+m=audio {port} RTP/AVP 8 101
 a=rtpmap:8 PCMA/8000
 a=rtpmap:101 telephone-event/8000
 a=fmtp:101 0-15
@@ -19,8 +27,10 @@ a=ptime:20
 {extra}"""
 
 
-def sdp(extra="a=sendrecv"):
-    return SDP.format(extra=extra).strip() + "\n"
+def sdp(extra="a=sendrecv", ear=EAR, version=2353687637):
+    """Where `ear` is 0 the port is sipp's own."""
+    port = f"[media_port+{ear}]" if ear else "[media_port]"
+    return SDP.format(extra=extra, port=port, version=version).strip() + "\n"
 
 
 def _message(lines, body=None, ctype="application/sdp"):
@@ -59,36 +69,38 @@ def _action(inner):
 # ---- steps of the caller
 
 def invite(number="[service]", caller="+60199990001", body=None, cseq=1, extra=(), sdp_none=False, uri=None,
-           ctype="application/sdp", drop=(), to=None, max_forwards="70", via=None):
+           ctype="application/sdp", drop=(), to=None, max_forwards="70", call_id="[call_id]", tag="[pid]c[call_number]",
+           retrans=500):
+    """With a Call-ID of the form `x///[call_id]` it is another call, whose messages sipp takes for this one's."""
     to = to or f"<sip:{number}@[remote_ip]:[remote_port]>"
     lines = [f"INVITE {uri or f'sip:{number}@[remote_ip]:[remote_port]'} SIP/2.0",
-             via or "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
-             f'From: "Caller" <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]c[call_number]',
-             f"To: {to}", "Call-ID: [call_id]", f"CSeq: {cseq} INVITE",
+             "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
+             f'From: "Caller" <sip:{caller}@[local_ip]:[local_port]>;tag={tag}',
+             f"To: {to}", f"Call-ID: {call_id}", f"CSeq: {cseq} INVITE",
              "Contact: <sip:caller@[local_ip]:[local_port]>", f"Max-Forwards: {max_forwards}"]
     lines = [l for l in lines if l.split(":")[0] not in drop] + list(extra)
-    return _send(_message(lines, None if sdp_none else (body or sdp()), ctype), retrans=500)
+    return _send(_message(lines, None if sdp_none else (body or sdp()), ctype), retrans=retrans)
 
 
-def _in_dialog(method, cseq, body=None, extra=(), retrans=500, contact=True):
+def _in_dialog(method, cseq, body=None, extra=(), retrans=500, contact=True, ctype="application/sdp"):
     lines = [f"{method} [next_url] SIP/2.0",
              "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]", "[routes]",
              'From: "Caller" <sip:+60199990001@[local_ip]:[local_port]>;tag=[pid]c[call_number]',
-             "[last_To:]", "Call-ID: [call_id]", f"CSeq: {cseq} {method}", "Max-Forwards: 70"]
+             "To: [$peer]", "Call-ID: [call_id]", f"CSeq: {cseq} {method}", "Max-Forwards: 70"]
     if contact:
         lines.append("Contact: <sip:caller@[local_ip]:[local_port]>")
-    return _send(_message(lines + list(extra), body), retrans=retrans)
+    return _send(_message(lines + list(extra), body, ctype), retrans=retrans)
 
 
 def ack(cseq=1, body=None):
     return _in_dialog("ACK", cseq, body, retrans=None)
 
 
-def ack_failure(number="[service]", caller="+60199990001", cseq=1):
+def ack_failure(number="[service]", caller="+60199990001", cseq=1, call_id="[call_id]", tag="[pid]c[call_number]"):
     lines = [f"ACK sip:{number}@[remote_ip]:[remote_port] SIP/2.0",
              "[last_Via:]",
-             f'From: "Caller" <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]c[call_number]',
-             "[last_To:]", "Call-ID: [call_id]", f"CSeq: {cseq} ACK", "Max-Forwards: 70"]
+             f'From: "Caller" <sip:{caller}@[local_ip]:[local_port]>;tag={tag}',
+             "[last_To:]", f"Call-ID: {call_id}", f"CSeq: {cseq} ACK", "Max-Forwards: 70"]
     return _send(_message(lines))
 
 
@@ -100,12 +112,12 @@ def reinvite(cseq=2, body=None, sdp_none=False, extra=()):
     return _in_dialog("INVITE", cseq, None if sdp_none else (body or sdp()), extra)
 
 
-def request(method, cseq=2, body=None, extra=()):
-    return _in_dialog(method, cseq, body, extra)
+def request(method, cseq=2, body=None, extra=(), ctype="application/sdp"):
+    return _in_dialog(method, cseq, body, extra, ctype=ctype)
 
 
-def cancel(number="[service]", caller="+60199990001", extra=()):
-    lines = [f"CANCEL sip:{number}@[remote_ip]:[remote_port] SIP/2.0", "[last_Via:]",
+def cancel(number="[service]", caller="+60199990001", extra=(), via="[last_Via:]"):
+    lines = [f"CANCEL sip:{number}@[remote_ip]:[remote_port] SIP/2.0", via,
              f'From: "Caller" <sip:{caller}@[local_ip]:[local_port]>;tag=[pid]c[call_number]',
              f"To: <sip:{number}@[remote_ip]:[remote_port]>", "Call-ID: [call_id]", "CSeq: 1 CANCEL", "Max-Forwards: 70"]
     return _send(_message(lines + list(extra)), retrans=500)
@@ -129,10 +141,10 @@ def r(what, optional=False, check=None, absent=None, rrs=True, timeout=None, nex
     return f"<recv{a}>{_action(_checks(check, absent))}</recv>\n"
 
 
-def answered():
-    """The 200, whose To a later request repeats though other messages came in between."""
-    action = '<ereg regexp="&lt;.*" search_in="hdr" header="To:" assign_to="peer"/>'
-    return f'<recv response="200" rrs="true"><action>{action}</action></recv>\n'
+def answered(status=200, check=None, absent=None):
+    """The 200, whose To the requests of this dialog repeat; a provisional response, where they are for an early one."""
+    peer = '<ereg regexp="&lt;.*" search_in="hdr" header="To:" assign_to="peer"/>\n'
+    return f'<recv response="{status}" rrs="true">{_action(peer + _checks(check, absent))}</recv>\n'
 
 
 def trying():
@@ -143,8 +155,33 @@ def pause(ms):
     return f'<pause milliseconds="{ms}"/>\n'
 
 
-def play(pcap):
-    return f'<nop><action><exec play_pcap_audio="{pcap}"/></action></nop>\n'
+class Gate:
+    """Where sipp stands until `when(context)` is true; then `action(context)` is done, and it goes on. With `hold` false
+    it goes on at once by itself: for where what the action brings about may come at any time."""
+
+    def __init__(self, action=None, hold=True, when=None):
+        self.action, self.hold, self.when = action, hold, when
+
+
+def mark(action):
+    return Gate(action, hold=False)
+
+
+class Sound(Gate):
+    """This side plays so many packets, while the other one, at its own `Sound`, plays back; where `solo` it does not. Each
+    must arrive in order and once, or not at all where `passes` is false. With `probe` the way is first tried until it is
+    so: the relay learns of a new description beside the signalling."""
+
+    def __init__(self, packets=25, passes=True, probe=False, solo=False, ear=EAR, payload_type=8):
+        super().__init__()
+        self.packets, self.passes, self.probe, self.solo = packets, passes, probe, solo
+        self.ear, self.payload_type = ear, payload_type
+
+
+def _gate(number, hold=True):
+    at = f'<nop><action><log message="at {number}."/></action></nop>\n'
+    past = f'<recv request="PUBLISH"><action><log message="past {number}."/></action></recv>\n'
+    return at + (past if hold else "")
 
 
 # ---- steps of the callee
@@ -177,30 +214,39 @@ def ok(to_tag=False):
     return reply(200, "OK", to_tag=to_tag, contact=False)
 
 
-def callee_request(method, cseq=1, body=None, extra=()):
-    """A request in the dialog that the INVITE made, from the callee's side: needs `remember`."""
+def late(status, phrase, body=None, tag="s", extra=()):
+    """Responds to the INVITE that was last remembered, whatever has come since."""
+    lines = [f"SIP/2.0 {status} {phrase}", "Via: [$via]", "From: [$from]", f"To: [$to];tag=[pid]{tag}[call_number]",
+             "Call-ID: [call_id]", "CSeq: [$cseq]", "Contact: <sip:callee@[local_ip]:[local_port];transport=[transport]>"]
+    return _send(_message(lines + list(extra), body), retrans=500 if status >= 200 else None)
+
+
+def callee_request(method, cseq=1, body=None, extra=(), tag="s", via=None, ctype="application/sdp"):
+    """A request in the dialog that the INVITE made, from the callee's side."""
     lines = [f"{method} [$contact] SIP/2.0",
-             "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
-             "From: [$to];tag=[pid]s[call_number]", "To: [$from]", "Call-ID: [call_id]",
+             via or "Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]",
+             f"From: [$to];tag=[pid]{tag}[call_number]", "To: [$from]", "Call-ID: [call_id]",
              f"CSeq: {cseq} {method}", "Max-Forwards: 70"]
     if method in ("INVITE", "ACK"):
         lines.append("Contact: <sip:callee@[local_ip]:[local_port]>")
-    return _send(_message(lines + list(extra), body), retrans=None if method == "ACK" else 500)
+    return _send(_message(lines + list(extra), body, ctype), retrans=None if method == "ACK" else 500)
 
 
-def invited(check=None, absent=None):
-    """The callee's INVITE, remembering what requests of its own need."""
-    remember = ('<ereg regexp="sip:[^&gt;]*" search_in="hdr" header="Contact:" assign_to="contact"/>\n'
-                '<ereg regexp="&lt;.*" search_in="hdr" header="From:" assign_to="from"/>\n'
-                '<ereg regexp="&lt;.*&gt;" search_in="hdr" header="To:" assign_to="to"/>\n'
-                '<ereg regexp="[0-9]+ INVITE" search_in="hdr" header="CSeq:" assign_to="cseq"/>\n')
+_REMEMBER = {"contact": ("sip:[^>]*", "Contact"), "from": ("<.*", "From"), "to": ("<.*>", "To"),
+             "cseq": ("[0-9]+ INVITE", "CSeq"), "via": ("SIP/2.0.*", "Via")}
+
+
+def invited(check=None, absent=None, reinvite=False):
+    """The callee's INVITE, remembering what requests of its own and late responses need."""
+    remember = "".join(f'<ereg regexp="{html.escape(what)}" search_in="hdr" header="{header}:" assign_to="{name}"/>\n'
+                       for name, (what, header) in _REMEMBER.items() if not reinvite or name in ("cseq", "via"))
     return f'<recv request="INVITE" crlf="true" rrs="true">{_action(remember + _checks(check, absent))}</recv>\n'
 
 
 def scenario(name, steps):
     text = "".join(steps)
     used = sorted({f"v{i}" for i in range(1, _n[0] + 1) if f'assign_to="v{i}"' in text}, key=lambda v: int(v[1:]))
-    extra = [v for v in ("contact", "from", "to", "cseq", "peer") if f'assign_to="{v}"' in text]
+    extra = [v for v in (*_REMEMBER, "peer") if f'assign_to="{v}"' in text]
     reference = f'<Reference variables="{",".join(used + extra)}"/>\n' if used or extra else ""
     return (f'<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n'
             f'<scenario name="{html.escape(name)}">\n{text}{reference}</scenario>\n')
@@ -209,22 +255,80 @@ def scenario(name, steps):
 class Sipp:
     """One sipp process."""
 
-    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, echo=False, timeout=3 * PATIENCE):
-        self.role, self.log = role, os.path.join(work, role)
+    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE):
+        self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
+        self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
         path = os.path.join(self.log, "scenario.xml")
         with open(path, "w") as f:
-            f.write(scenario(role, steps))
+            f.write(scenario(role, self._fill(steps)))
         cmd = ["sipp"] + ([remote] if remote else []) + [
             "-sf", path, "-i", ip, "-p", str(port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
             "-timeout", str(timeout), "-timeout_error", "-trace_err", "-error_file", os.path.join(self.log, "errors"),
-            "-trace_msg", "-message_file", os.path.join(self.log, "messages")]
+            "-trace_msg", "-message_file", os.path.join(self.log, "messages"),
+            "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
         if service:
             cmd += ["-s", service]
-        if echo:
-            cmd.append("-rtp_echo")
+        if lenient:  # goes on whatever comes
+            cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, cwd=self.log, start_new_session=True)
+
+    def _fill(self, steps):
+        """The steps as text, gates numbered."""
+        out = []
+        for at, step in enumerate(steps):
+            if not isinstance(step, Gate):
+                out.append(step)
+                continue
+            number = len(self.gates)
+            self.gates.append(step)
+            out.append(_gate(number, step.hold))
+            if isinstance(step, Sound):
+                # One of its own for each, so that no two packets of a case are alike.
+                ssrc = (sum(self.role.encode()) << 16) + number
+                step_file = os.path.join(self.log, f"sound-{number}.pcap")
+                self.ear(step.ear).tunes[number] = pcap.write(step_file, step.packets, step.payload_type, ssrc, 1000 * number)
+                out.append(f'<nop><action><exec play_pcap_audio="{step_file}"/></action></nop>\n')
+                self.gates.append(Gate())
+                out.append(_gate(number + 1))
+                if isinstance(steps[at + 1], str) and steps[at + 1].startswith("<send"):
+                    self.speaks.add(number + 1)
+        return out
+
+    def ear(self, above=EAR):
+        """Where this side hears: opened when first asked for."""
+        if above not in self.ears:
+            self.ears[above] = Ear(self.ip, self.media_port + above)
+        return self.ears[above]
+
+    def heard(self):
+        """Packets that came, over all its ears."""
+        return sum(len(ear.listen()) for ear in self.ears.values())
+
+    def standing(self):
+        """The gate where sipp stands; None where it is under way."""
+        if self.passed >= len(self.gates) or f"at {self.passed}." not in self._read("logs"):
+            return None
+        return self.gates[self.passed]
+
+    def go(self):
+        """Lets it go on from its gate. What it is told looks like the last message that it got, so that `[last_...]`
+        means the same afterwards."""
+        gate, self.passed = self.gates[self.passed], self.passed + 1
+        if not gate.hold:
+            return
+        last = ([m for m in self.received() if not m.startswith("PUBLISH")] or self.sent())[-1]
+        head = [l for l in last.partition("\n\n")[0].splitlines()[1:] if not l.lower().startswith(("content-", "x-go"))]
+        if "\nTo:" not in last:
+            head.append(f"To: <sip:{self.ip}>")
+        text = "\r\n".join([f"PUBLISH sip:{self.ip} SIP/2.0", *head, f"X-Go: {self.passed}", "Content-Length: 0", "", ""])
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.sendto(text.encode(), (self.ip, self.port))
+
+    def gone(self):
+        """Whether it has left the gate that it was last told to go on from."""
+        return f"past {self.passed - 1}." in self._read("logs")
 
     def wait(self, timeout=4 * PATIENCE):
         try:
@@ -246,12 +350,32 @@ class Sipp:
                 self.process.kill()
                 self.process.communicate()
 
+        for ear in self.ears.values():
+            ear.close()
+
     def messages(self):
-        try:
-            with open(os.path.join(self.log, "messages"), errors="replace") as f:
-                return f.read()
-        except FileNotFoundError:
-            return ""
+        return self._read("messages")
+
+    def received(self):
+        return self._passing("received")
+
+    def sent(self):
+        return self._passing("sent")
+
+    def _passing(self, way):
+        """The messages of one direction, in order."""
+        parts = re.split(r"^-{20,} .*\n(?=\S+ message (?:received|sent) )", self.messages(), flags=re.M)
+        return [p.partition("\n\n")[2] for p in parts if f" message {way} " in p.partition("\n")[0]]
+
+    def times(self, start):
+        """When each message came that begins so, in seconds of the day."""
+        rows = re.findall(r"^-{20,} \S+\s+(\d+):(\d+):([\d.]+)\n\S+ message received [^\n]*\n\n([^\n]*)", self.messages(), re.M)
+        return [int(h) * 3600 + int(m) * 60 + float(s) for h, m, s, line in rows if line.startswith(start)]
+
+    def media(self):
+        """Where the other side wants to be sent RTP, by the last description that came."""
+        body = [m for m in self.received() if "\nm=audio" in m][-1]
+        return re.search(r"^c=IN IP4 (\S+)", body, re.M)[1], int(re.search(r"^m=audio (\d+)", body, re.M)[1])
 
     def brief(self):
         """First lines of the messages and what sipp found wrong, to read when a case has failed."""
@@ -266,9 +390,12 @@ class Sipp:
         return "\n".join(lines[-30:] + self._errors().splitlines()[-10:])
 
     def _errors(self):
+        return self._read("errors")[:1500]
+
+    def _read(self, name):
         try:
-            with open(os.path.join(self.log, "errors"), errors="replace") as f:
-                return f.read()[:1500]
+            with open(os.path.join(self.log, name), errors="replace") as f:
+                return f.read()
         except FileNotFoundError:
             return ""
 
