@@ -1,5 +1,5 @@
-//! The relay on UDP sockets: threads of its own, one socket a port, bound at a port's first use
-//! and kept, so that a call costs no `socket`, `bind` or `close` afterwards.
+//! The relay on UDP sockets: threads of its own, one socket a port, bound before the first call and
+//! kept, so that a call costs no `socket`, `bind` or `close`.
 //!
 //! ```text
 //!   worker ──SocketRelay──▶ queue ──eventfd──▶ thread ── recvfrom ▸ Passage ▸ sendto
