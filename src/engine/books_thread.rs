@@ -45,6 +45,11 @@ const LINGER: Duration = Duration::from_millis(20);
 /// What only calls wait for (an answer, a further block) is committed after at most this long: a
 /// person does not notice it, and at a thousand calls a second it spares most of the flushes.
 const CALL_LINGER: Duration = Duration::from_millis(4);
+/// So many requests in a round make a crowd: the next round gathers for [`GATHER`], since in a crowd a
+/// commit more costs everybody more than the wait. A client by itself never waits.
+const CROWD: usize = 4;
+/// See [`CROWD`].
+const GATHER: Duration = Duration::from_micros(500);
 /// First pause after a failed commit; doubles up to [`RETRY_MAX`].
 const RETRY_MIN: Duration = Duration::from_millis(100);
 const RETRY_MAX: Duration = Duration::from_secs(5);

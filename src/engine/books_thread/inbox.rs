@@ -1,7 +1,7 @@
 //! What waits for the books: two bounded queues under one lock that is held for a push or a take,
 //! never longer.
 
-use super::{CALL_LINGER, LINGER, Limits};
+use super::{CALL_LINGER, CROWD, GATHER, LINGER, Limits};
 use crate::books::Settings;
 use crate::books::command::{CallCommand, CallNotice, Command, Idempotency, Reply};
 use crate::call::event::{BlocksRefusal, BooksEvent, LedgerCommand, Refusal};
@@ -57,10 +57,18 @@ struct Queues {
     asleep_until: Option<Instant>,
     /// The thread is to take what there is now.
     called: bool,
-    /// When what waits in `calls` is to be committed at the latest.
+    /// When what waits is to be committed at the latest.
     due: Option<Instant>,
+    /// The last round found many requests: the next gathers for a moment.
+    crowded: bool,
     /// Requests and commands taken so far.
     taken: u64,
+}
+
+impl Queues {
+    fn is_empty(&self) -> bool {
+        self.requests.is_empty() && self.calls.is_empty()
+    }
 }
 
 /// How long a call's command may wait before the thread must have committed it, so that one wake and
@@ -112,7 +120,8 @@ impl Inbox {
             return false;
         }
         queues.requests.push_back(request);
-        self.call(queues);
+        let patience = queues.crowded.then_some(GATHER);
+        self.call_within(queues, patience);
         true
     }
 
@@ -164,8 +173,7 @@ impl Inbox {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        let queues = self.lock();
-        queues.requests.is_empty() && queues.calls.is_empty()
+        self.lock().is_empty()
     }
 
     /// Requests and commands that the thread has taken so far.
@@ -178,8 +186,14 @@ impl Inbox {
     pub(super) fn wait(&self, deadline: Instant) -> Work {
         let mut queues = self.lock();
         while !queues.called && !queues.stopping {
-            let until = queues.due.map_or(deadline, |due| due.min(deadline));
-            let left = until.saturating_duration_since(Instant::now());
+            let now = Instant::now();
+            // In a crowd the next request is about to come: it needs to wake nobody.
+            let soon = queues.crowded.then(|| now + GATHER);
+            let until = [queues.due, soon]
+                .into_iter()
+                .flatten()
+                .fold(deadline, Instant::min);
+            let left = until.saturating_duration_since(now);
             if left.is_zero() {
                 break;
             }
@@ -190,16 +204,20 @@ impl Inbox {
                 .unwrap_or_else(PoisonError::into_inner)
                 .0;
             queues.asleep_until = None;
+            if queues.is_empty() {
+                queues.crowded = false;
+            }
         }
         let calls = take(&mut queues.calls, self.limits.round);
         let room = self.limits.round.saturating_sub(calls.len()).max(1);
         let requests = take(&mut queues.requests, room);
+        queues.crowded = requests.len() >= CROWD;
         let count = calls.len().saturating_add(requests.len());
         queues.taken = queues
             .taken
             .saturating_add(u64::try_from(count).unwrap_or(u64::MAX));
         // What is left is for the next round, at once.
-        queues.called = !queues.calls.is_empty() || !queues.requests.is_empty();
+        queues.called = !queues.is_empty();
         Work {
             requests,
             calls,
