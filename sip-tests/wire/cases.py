@@ -151,6 +151,96 @@ def connect_to(t, caller, callee, moved):
     return a, b
 
 
+MOVING = [{"name": "carrier-in", "sources": ["127.0.NET.1/32"], "max_calls": 1},
+          {"name": "carrier-b", "sources": ["127.0.NET.4/32"], "max_calls": 1, "media_source": "address"}]
+
+
+def rearrange(t, *trunks):
+    """Puts the file in force with these inbound trunks, in this order."""
+    fill = lambda trunk: {"direction": "inbound", "numbers": "+e164", "trusted": True, **trunk}
+    first, *others = [fill(Case("", None, trunk).changes(t.g.net)) for trunk in trunks]
+    with open(t.g.path, "w") as f:
+        f.write(t.g._config({"calls": {"per_lease": 0}, "inbound": first, "trunks": others}))
+    count = lambda: t.g.log_tail(1 << 24).count("the configuration was reloaded")
+    before = count()
+    t.g.process.send_signal(signal.SIGHUP)
+    t.becomes(count, before + 1, "reloads")
+
+
+NEW = {"name": "carrier-new", "sources": ["127.0.NET.9/32"]}
+
+
+@case("trunks: a reload that moves trunks leaves each call its own", calls={"per_lease": 0},
+      inbound=MOVING[0], trunks=[{**MOVING[1], "direction": "inbound", "numbers": "+e164", "trusted": True}])
+def _(t):
+    caller, callee = t.sides()
+    other = t.phone("stranger")
+    number = single(t)
+    a, b = connect(caller, callee, number)
+    rearrange(t, NEW, MOVING[1], MOVING[0])
+    t.equal(asked(caller), 200, "the answer to OPTIONS")
+    # The cap of its trunk is reached, that of the other is not.
+    second = Leg(caller, CALLER)
+    second.invite(number)
+    second.refused(503)
+    c, d = connect(other, callee, number)
+    # No other trunk has a part in its dialog.
+    forged = Leg(other, CALLER)
+    forged.call_id, forged.local, forged.remote, forged.target = a.call_id, a.local, a.remote, a.target
+    forged.request("BYE", cseq=a.cseq + 1)
+    forged.expect(481)
+    callee.silent("BYE")
+    # And its media rules are its own after new SDP.
+    a.request("INVITE", caller.sdp(version=2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    odd = caller.socket(6100)
+    caller.play(a.media, 5, sock=odd)
+    callee.deaf()
+    odd.close()
+    # Its end is counted where its begin was.
+    hang_up(a, b)
+    third = Leg(other, CALLER)
+    third.invite(number)
+    third.refused(503)
+    hang_up(*connect(caller, callee, number))
+    hang_up(c, d)
+
+
+@case("trunks: a call goes on when its trunk is removed, and counts when it comes back", calls={"per_lease": 0},
+      inbound={**MOVING[0], "media_source": "latch"},
+      trunks=[{**MOVING[1], "direction": "inbound", "numbers": "+e164", "trusted": True}])
+def _(t):
+    caller, callee = t.sides()
+    number = single(t)
+    inner = lambda version: caller.sdp(ip="10.99.0.1", port=4000, version=version)
+    a, b = connect(caller, callee, number, offer=inner(1))
+    rearrange(t, MOVING[1])
+    caller.silent("BYE", 0.3)
+    a.request("INVITE", inner(2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    caller.until_heard(a.media, callee)
+    sent = caller.play(a.media, 5, first=50)
+    t.equal(callee.hear(5), sent, "the sound, by the rules that the call began with")
+    gone = Leg(caller, CALLER)
+    gone.invite(number)
+    callee.silent("INVITE")
+    rearrange(t, NEW, MOVING[0])
+    t.equal(asked(caller), 200, "the answer to OPTIONS")
+    second = Leg(caller, CALLER)
+    second.invite(number)
+    second.refused(503)
+    hang_up(a, b)
+    hang_up(*connect(caller, callee, number))
+
+
 @case("trunks: max_cps refuses the second call of a second", inbound={"max_cps": 1}, calls={"per_lease": 0})
 def _(t):
     caller, callee = t.sides()
