@@ -1091,6 +1091,95 @@ def _(t):
     hang_up(a, b)
 
 
+@case("media: latch on an outbound trunk: the callee's sound passes, a stranger's does not", outbound={"media_source": "latch"})
+def _(t):
+    caller, callee = t.sides()
+    third = t.phone("stranger")
+    a, b = connect(caller, callee, single(t), answer=callee.sdp(ip="10.99.0.1", port=4000))
+    third.play(b.media, 5)
+    caller.deaf()
+    sent = callee.play(b.media, 5)
+    t.equal(caller.hear(5), sent, "the sound, before the callee has heard anything")
+    third.play(b.media, 5)
+    caller.deaf()
+    sent = caller.play(a.media, 5)
+    t.equal(callee.hear(5), sent, "the sound back to the latched source")
+    t.becomes(lambda: dropped(t, "source"), 10, "dropped for their source")
+    hang_up(a, b)
+
+
+@case("media: latch: early media of an outbound trunk passes", outbound={"media_source": "latch"})
+def _(t):
+    caller, callee = t.sides()
+    a = Leg(caller, CALLER)
+    a.invite(single(t))
+    b = Leg.invited(callee)
+    b.reply(183, "Session Progress", callee.sdp(ip="10.99.0.1", port=4000))
+    a.expect(183)
+    t.flowing()
+    sent = callee.play(b.request_got.media(), 5)
+    t.equal(caller.hear(5), sent, "the ringing tone")
+    b.answer(callee.sdp(ip="10.99.0.1", port=4000))
+    a.answered()
+    b.expect("ACK ")
+    sent = callee.play(b.request_got.media(), 5, first=5)
+    t.equal(caller.hear(5), sent, "the voice")
+    hang_up(a, b)
+
+
+@case("media: latch after failover: the trunk that answered, not the one before", outbound={"media_source": "latch"},
+      trunks=[{**SECOND["trunks"][0], "media_source": "latch"}])
+def _(t):
+    caller, callee = t.sides()
+    second = t.phone("second")
+    a = Leg(caller, CALLER)
+    a.invite(single(t))
+    Leg.invited(callee).reply(503)
+    b = Leg.invited(second)
+    b.answer(second.sdp(ip="10.99.0.1", port=4000))
+    a.answered()
+    b.expect("ACK ")
+    t.flowing()
+    media = b.request_got.media()
+    callee.play(media, 5)
+    caller.deaf()
+    second.until_heard(media, caller)
+    sent = second.play(media, 5, first=50)
+    t.equal(caller.hear(5), sent, "the sound")
+    hang_up(a, b)
+
+
+@case("media: latch: of a trunk's sources only the one that speaks for the call",
+      inbound={"media_source": "latch", "sources": ["127.0.NET.1/32", "127.0.NET.4/31"]})
+def _(t):
+    caller, callee = t.sides()
+    other, moved = t.phone("stranger"), t.phone("second")
+    inner = lambda version: caller.sdp(ip="10.99.0.1", port=4000, version=version)
+    a, b = connect(caller, callee, single(t), offer=inner(1))
+    other.play(a.media, 5)
+    callee.deaf()
+    sent = caller.play(a.media, 5)
+    t.equal(callee.hear(5), sent, "the sound")
+    sent = callee.play(b.media, 5)
+    t.equal(caller.hear(5), sent, "the sound back")
+    other.deaf(0.1)
+    # The caller moves, and says so from there.
+    a.phone = moved
+    a.request("INVITE", inner(2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    moved.until_heard(a.media, callee)
+    sent = moved.play(a.media, 5, first=50)
+    t.equal(callee.hear(5), sent, "the sound from where it moved to")
+    caller.play(a.media, 5)
+    other.play(a.media, 5)
+    callee.deaf()
+    hang_up(a, b)
+
+
 @case("media: latch within a configured prefix", inbound={"media_source": "latch", "media_prefixes": ["127.0.NET.4/32"]})
 def _(t):
     caller, callee = t.sides()

@@ -202,11 +202,6 @@ pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
             .iter()
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
-        peers: trunk
-            .sources
-            .iter()
-            .map(|cidr| (cidr.address, cidr.length))
-            .collect(),
         codecs: CodecList::read(&trunk.codecs).unwrap_or_default(),
     };
     media::Settings {

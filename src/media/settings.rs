@@ -77,9 +77,6 @@ pub struct Trunk {
     pub source: MediaSource,
     /// `media_prefixes`: where a latched source may be, besides the SIP peer's address.
     pub prefixes: Vec<(IpAddr, u8)>,
-    /// Where its SIP peers are (its sources, its target's address); used for latching where the
-    /// call's own peer is not known.
-    pub peers: Vec<(IpAddr, u8)>,
     /// `codecs`.
     pub codecs: CodecList,
 }
