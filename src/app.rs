@@ -13,6 +13,8 @@ mod expected;
 mod gateway;
 pub mod limits;
 mod meter;
+mod parts;
+pub mod places;
 pub mod settings;
 pub mod signals;
 mod watch;

@@ -151,6 +151,96 @@ def connect_to(t, caller, callee, moved):
     return a, b
 
 
+MOVING = [{"name": "carrier-in", "sources": ["127.0.NET.1/32"], "max_calls": 1},
+          {"name": "carrier-b", "sources": ["127.0.NET.4/32"], "max_calls": 1, "media_source": "address"}]
+
+
+def rearrange(t, *trunks):
+    """Puts the file in force with these inbound trunks, in this order."""
+    fill = lambda trunk: {"direction": "inbound", "numbers": "+e164", "trusted": True, **trunk}
+    first, *others = [fill(Case("", None, trunk).changes(t.g.net)) for trunk in trunks]
+    with open(t.g.path, "w") as f:
+        f.write(t.g._config({"calls": {"per_lease": 0}, "inbound": first, "trunks": others}))
+    count = lambda: t.g.log_tail(1 << 24).count("the configuration was reloaded")
+    before = count()
+    t.g.process.send_signal(signal.SIGHUP)
+    t.becomes(count, before + 1, "reloads")
+
+
+NEW = {"name": "carrier-new", "sources": ["127.0.NET.9/32"]}
+
+
+@case("trunks: a reload that moves trunks leaves each call its own", calls={"per_lease": 0},
+      inbound=MOVING[0], trunks=[{**MOVING[1], "direction": "inbound", "numbers": "+e164", "trusted": True}])
+def _(t):
+    caller, callee = t.sides()
+    other = t.phone("stranger")
+    number = single(t)
+    a, b = connect(caller, callee, number)
+    rearrange(t, NEW, MOVING[1], MOVING[0])
+    t.equal(asked(caller), 200, "the answer to OPTIONS")
+    # The cap of its trunk is reached, that of the other is not.
+    second = Leg(caller, CALLER)
+    second.invite(number)
+    second.refused(503)
+    c, d = connect(other, callee, number)
+    # No other trunk has a part in its dialog.
+    forged = Leg(other, CALLER)
+    forged.call_id, forged.local, forged.remote, forged.target = a.call_id, a.local, a.remote, a.target
+    forged.request("BYE", cseq=a.cseq + 1)
+    forged.expect(481)
+    callee.silent("BYE")
+    # And its media rules are its own after new SDP.
+    a.request("INVITE", caller.sdp(version=2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    odd = caller.socket(6100)
+    caller.play(a.media, 5, sock=odd)
+    callee.deaf()
+    odd.close()
+    # Its end is counted where its begin was.
+    hang_up(a, b)
+    third = Leg(other, CALLER)
+    third.invite(number)
+    third.refused(503)
+    hang_up(*connect(caller, callee, number))
+    hang_up(c, d)
+
+
+@case("trunks: a call goes on when its trunk is removed, and counts when it comes back", calls={"per_lease": 0},
+      inbound={**MOVING[0], "media_source": "latch"},
+      trunks=[{**MOVING[1], "direction": "inbound", "numbers": "+e164", "trusted": True}])
+def _(t):
+    caller, callee = t.sides()
+    number = single(t)
+    inner = lambda version: caller.sdp(ip="10.99.0.1", port=4000, version=version)
+    a, b = connect(caller, callee, number, offer=inner(1))
+    rearrange(t, MOVING[1])
+    caller.silent("BYE", 0.3)
+    a.request("INVITE", inner(2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    caller.until_heard(a.media, callee)
+    sent = caller.play(a.media, 5, first=50)
+    t.equal(callee.hear(5), sent, "the sound, by the rules that the call began with")
+    gone = Leg(caller, CALLER)
+    gone.invite(number)
+    callee.silent("INVITE")
+    rearrange(t, NEW, MOVING[0])
+    t.equal(asked(caller), 200, "the answer to OPTIONS")
+    second = Leg(caller, CALLER)
+    second.invite(number)
+    second.refused(503)
+    hang_up(a, b)
+    hang_up(*connect(caller, callee, number))
+
+
 @case("trunks: max_cps refuses the second call of a second", inbound={"max_cps": 1}, calls={"per_lease": 0})
 def _(t):
     caller, callee = t.sides()
@@ -998,6 +1088,95 @@ def _(t):
     sent = caller.play(a.media, 5, sock=odd, first=50)
     t.equal(callee.hear(5), sent, "the sound after new SDP")
     odd.close()
+    hang_up(a, b)
+
+
+@case("media: latch on an outbound trunk: the callee's sound passes, a stranger's does not", outbound={"media_source": "latch"})
+def _(t):
+    caller, callee = t.sides()
+    third = t.phone("stranger")
+    a, b = connect(caller, callee, single(t), answer=callee.sdp(ip="10.99.0.1", port=4000))
+    third.play(b.media, 5)
+    caller.deaf()
+    sent = callee.play(b.media, 5)
+    t.equal(caller.hear(5), sent, "the sound, before the callee has heard anything")
+    third.play(b.media, 5)
+    caller.deaf()
+    sent = caller.play(a.media, 5)
+    t.equal(callee.hear(5), sent, "the sound back to the latched source")
+    t.becomes(lambda: dropped(t, "source"), 10, "dropped for their source")
+    hang_up(a, b)
+
+
+@case("media: latch: early media of an outbound trunk passes", outbound={"media_source": "latch"})
+def _(t):
+    caller, callee = t.sides()
+    a = Leg(caller, CALLER)
+    a.invite(single(t))
+    b = Leg.invited(callee)
+    b.reply(183, "Session Progress", callee.sdp(ip="10.99.0.1", port=4000))
+    a.expect(183)
+    t.flowing()
+    sent = callee.play(b.request_got.media(), 5)
+    t.equal(caller.hear(5), sent, "the ringing tone")
+    b.answer(callee.sdp(ip="10.99.0.1", port=4000))
+    a.answered()
+    b.expect("ACK ")
+    sent = callee.play(b.request_got.media(), 5, first=5)
+    t.equal(caller.hear(5), sent, "the voice")
+    hang_up(a, b)
+
+
+@case("media: latch after failover: the trunk that answered, not the one before", outbound={"media_source": "latch"},
+      trunks=[{**SECOND["trunks"][0], "media_source": "latch"}])
+def _(t):
+    caller, callee = t.sides()
+    second = t.phone("second")
+    a = Leg(caller, CALLER)
+    a.invite(single(t))
+    Leg.invited(callee).reply(503)
+    b = Leg.invited(second)
+    b.answer(second.sdp(ip="10.99.0.1", port=4000))
+    a.answered()
+    b.expect("ACK ")
+    t.flowing()
+    media = b.request_got.media()
+    callee.play(media, 5)
+    caller.deaf()
+    second.until_heard(media, caller)
+    sent = second.play(media, 5, first=50)
+    t.equal(caller.hear(5), sent, "the sound")
+    hang_up(a, b)
+
+
+@case("media: latch: of a trunk's sources only the one that speaks for the call",
+      inbound={"media_source": "latch", "sources": ["127.0.NET.1/32", "127.0.NET.4/31"]})
+def _(t):
+    caller, callee = t.sides()
+    other, moved = t.phone("stranger"), t.phone("second")
+    inner = lambda version: caller.sdp(ip="10.99.0.1", port=4000, version=version)
+    a, b = connect(caller, callee, single(t), offer=inner(1))
+    other.play(a.media, 5)
+    callee.deaf()
+    sent = caller.play(a.media, 5)
+    t.equal(callee.hear(5), sent, "the sound")
+    sent = callee.play(b.media, 5)
+    t.equal(caller.hear(5), sent, "the sound back")
+    other.deaf(0.1)
+    # The caller moves, and says so from there.
+    a.phone = moved
+    a.request("INVITE", inner(2))
+    m = b.expect("INVITE ")
+    b.reply(200, "OK", callee.sdp(version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    moved.until_heard(a.media, callee)
+    sent = moved.play(a.media, 5, first=50)
+    t.equal(callee.hear(5), sent, "the sound from where it moved to")
+    caller.play(a.media, 5)
+    other.play(a.media, 5)
+    callee.deaf()
     hang_up(a, b)
 
 

@@ -1,6 +1,8 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
 use super::meter::WorkerMeter;
+use super::parts::{directory, parts};
+use super::places::Places;
 use super::settings;
 use super::watch::{self, DataDirectory};
 use crate::api;
@@ -10,15 +12,11 @@ use crate::books::command::{Command, Idempotency, Reply};
 use crate::books::{Books, Lookup};
 use crate::config::Config;
 use crate::domain::numbering::Plan;
-use crate::engine::books_adapter::Directory;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
 use crate::engine::signalling::{Control, Meter as _, Signalling};
-use crate::engine::worker::{Parts, Update, Worker};
-use crate::media::ports::{PortPool, Ports};
+use crate::engine::worker::{Update, Worker};
 use crate::observe::{Endpoints, Health, Metrics};
-use crate::relay::Relay as _;
-use crate::relay::socket::{RelayThreads, SocketRelay};
-use crate::sip::agent::{self, Agent};
+use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
 use crate::transport::udp::UdpEndpoint;
@@ -43,6 +41,8 @@ pub struct Gateway {
     config: Config,
     /// As it was at the start: what a reload cannot change is compared with this.
     started: Config,
+    /// Each trunk's, which running calls remember.
+    places: Places,
     runtime: Runtime,
     http_address: SocketAddr,
     sip_addresses: Vec<SocketAddr>,
@@ -78,7 +78,10 @@ impl Gateway {
         let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
         let calls_up = Arc::new(AtomicUsize::new(0));
         let (control, control_in) = mpsc::channel(CONTROLS);
-        let parts = parts(&config, &plan, &shelf.lookup, &sip_addresses, &metrics)?;
+        let mut places = Places::default();
+        let placed = places.seat(&config.trunks)?;
+        let directory = directory(&config, &placed, &plan, &shelf.lookup);
+        let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let worker = Worker::new(parts.parts);
         let meter = WorkerMeter::new(&metrics, &health);
         // Whoever asks first, right after the start, finds every figure there.
@@ -101,6 +104,7 @@ impl Gateway {
         let this = Self {
             started: config.clone(),
             config,
+            places,
             runtime,
             http_address: http.address,
             sip_addresses,
@@ -168,7 +172,9 @@ impl Gateway {
         config.media.ports = self.started.media.ports;
         let plan = settings::plan(&config)?;
         let api = settings::api(&config, &plan)?;
-        let agent = settings::agent(&config, &self.sip_addresses)?;
+        let mut places = self.places.clone();
+        let placed = places.seat(&config.trunks)?;
+        let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
         let pool = settings::pool(&config)?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
@@ -176,13 +182,14 @@ impl Gateway {
         let update = Update {
             agent,
             settings: settings::call(&config),
-            trunks: settings::trunks(&config),
-            media: settings::media(&config),
-            directory: directory(&config, &plan, &self.lookup),
+            trunks: settings::trunks(&placed),
+            media: settings::media(&config, &placed),
+            directory: directory(&config, &placed, &plan, &self.lookup),
         };
         self.control
             .blocking_send(Control::Reload(Box::new(update)))
             .map_err(|_| "the signalling thread has ended".to_owned())?;
+        self.places = places;
         self.handle.reload(settings::books(&config, &plan));
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;
@@ -450,95 +457,6 @@ fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {
             }
         })
         .map_err(|error| format!("the signalling thread: {error}"))
-}
-
-fn directory(config: &Config, plan: &Arc<Plan>, lookup: &Arc<dyn Lookup>) -> Directory {
-    Directory {
-        leases: Arc::clone(lookup),
-        plan: Arc::clone(plan),
-        forms: settings::wire_forms(config),
-        emergency: settings::trunk_emergency(config),
-    }
-}
-
-struct WorkerParts {
-    parts: Parts,
-    relay_ready: std::os::fd::OwnedFd,
-    threads: RelayThreads,
-}
-
-fn parts(
-    config: &Config,
-    plan: &Arc<Plan>,
-    lookup: &Arc<dyn Lookup>,
-    sip: &[SocketAddr],
-    metrics: &Metrics,
-) -> Result<WorkerParts, String> {
-    let mut entropy = super::entropy::System;
-    let media = settings::media(config);
-    let mut random = || agent::Entropy::next(&mut entropy);
-    let (first, last) = settings::port_range(config);
-    let shards = settings::relay(config).threads.max(1);
-    let pools = media
-        .networks
-        .iter()
-        .map(|network| PortPool::new(network.bind, first, last, shards, random()))
-        .collect();
-    for network in &media.networks {
-        // A port of the system's choice: only the address is tried.
-        std::net::UdpSocket::bind((network.bind, 0))
-            .map_err(|error| format!("media.address: cannot bind {}: {error}", network.bind))?;
-    }
-    let relay_failed = |error: std::io::Error| format!("the media relay: {error}");
-    let (threads, mut relays) =
-        RelayThreads::start(&settings::relay(config), 1).map_err(relay_failed)?;
-    let mut relay = relays.pop().ok_or("the media relay has no worker")?;
-    let mut ports = Ports::new(pools);
-    bind_ports(&mut ports, &mut relay)?;
-    // SAFETY: the descriptor is open as long as the relay is, which is here.
-    let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
-    let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
-    super::meter::observe_relay(metrics, threads.metrics());
-    let parts = Parts {
-        index: 0,
-        agent: Agent::new(
-            settings::agent(config, sip)?,
-            Box::new(super::entropy::System),
-        ),
-        settings: settings::call(config),
-        trunks: crate::call::routing::Trunks::new(settings::trunks(config)),
-        media,
-        ports,
-        relay: Box::new(relay),
-        directory: directory(config, plan, lookup),
-        entropy: Box::new(super::entropy::System),
-    };
-    Ok(WorkerParts {
-        parts,
-        relay_ready,
-        threads,
-    })
-}
-
-/// Binds the media ports before the first call, so that no call waits for it and no other process
-/// takes one in between.
-fn bind_ports(ports: &mut Ports, relay: &mut SocketRelay) -> Result<(), String> {
-    let bound = ports.bind_all(&mut |pair| relay.reserve(pair));
-    relay.flush(Instant::now());
-    let count = ports.count();
-    if count.free == 0 {
-        return Err("media.ports: not one pair of them can be bound".to_owned());
-    }
-    if count.retired > 0 {
-        tracing::warn!(
-            pairs = count.retired,
-            "media ports that other processes have are left out until the next start"
-        );
-    }
-    if let Err(error) = bound {
-        tracing::warn!(%error, "not every media port could be bound: calls bind the rest");
-    }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! places. What the configuration could not know (an address that does not resolve, a key that is no
 //! key) comes back as an error that names the part.
 
+use super::places::Placed;
 use crate::api;
 use crate::books;
 use crate::books::command::PoolRange;
@@ -85,7 +86,7 @@ pub fn call(config: &Config) -> call::Settings {
 
 /// Trunks as calls see them.
 #[must_use]
-pub fn trunks(config: &Config) -> Vec<Option<call::routing::Trunk>> {
+pub fn trunks(placed: &Placed<'_>) -> Vec<Option<call::routing::Trunk>> {
     let trunk = |trunk: &config::Trunk| call::routing::Trunk {
         name: trunk.name.as_str().into(),
         outbound: trunk.direction.takes(),
@@ -99,14 +100,18 @@ pub fn trunks(config: &Config) -> Vec<Option<call::routing::Trunk>> {
         single_caller_id: trunk.single_caller_id.map(caller_id),
         max_rest: trunk.max_retry_after,
     };
-    config.trunks.iter().map(|one| Some(trunk(one))).collect()
+    placed.iter().map(|one| one.map(trunk)).collect()
 }
 
 /// The user agent's; `local` are the addresses that are bound, in the order of `sip.listen`.
 ///
 /// # Errors
 /// A target that does not resolve, or to no address that a socket of ours can reach.
-pub fn agent(config: &Config, local: &[SocketAddr]) -> Result<agent::Settings, String> {
+pub fn agent(
+    config: &Config,
+    placed: &Placed<'_>,
+    local: &[SocketAddr],
+) -> Result<agent::Settings, String> {
     let advertised = config
         .sip
         .listen
@@ -114,25 +119,11 @@ pub fn agent(config: &Config, local: &[SocketAddr]) -> Result<agent::Settings, S
         .zip(local)
         .map(|((_, name), address)| (*address, advertised_name(name, *address)))
         .collect();
-    let mut trunks = Vec::with_capacity(config.trunks.len());
-    for (place, trunk) in config.trunks.iter().enumerate() {
-        let id = u16::try_from(place).map_err(|_| "more than 65,535 trunks".to_owned())?;
-        trunks.push(Some(agent::Trunk {
-            id: TrunkId(id),
-            sources: trunk
-                .sources
-                .iter()
-                .map(|cidr| (cidr.address, cidr.length))
-                .collect(),
-            target: trunk
-                .target
-                .as_ref()
-                .map(|to| target(&trunk.name, to, local))
-                .transpose()?,
-            trusted: trunk.trusted,
-            form: form(config, &trunk.numbers),
-            options_interval: trunk.options_interval,
-        }));
+    let mut trunks = Vec::with_capacity(placed.len());
+    for (place, trunk) in placed.iter().enumerate() {
+        let id = u16::try_from(place).map_err(|_| "more than 65,536 trunks".to_owned())?;
+        let one = trunk.map(|trunk| agent_trunk(config, TrunkId(id), trunk, local));
+        trunks.push(one.transpose()?);
     }
     Ok(agent::Settings {
         trunks,
@@ -148,26 +139,50 @@ pub fn agent(config: &Config, local: &[SocketAddr]) -> Result<agent::Settings, S
     })
 }
 
-/// How each trunk writes numbers, by place.
+fn agent_trunk(
+    config: &Config,
+    id: TrunkId,
+    trunk: &config::Trunk,
+    local: &[SocketAddr],
+) -> Result<agent::Trunk, String> {
+    let target = trunk
+        .target
+        .as_ref()
+        .map(|to| target(&trunk.name, to, local));
+    Ok(agent::Trunk {
+        id,
+        sources: trunk
+            .sources
+            .iter()
+            .map(|cidr| (cidr.address, cidr.length))
+            .collect(),
+        target: target.transpose()?,
+        trusted: trunk.trusted,
+        form: form(config, &trunk.numbers),
+        options_interval: trunk.options_interval,
+    })
+}
+
+/// How each trunk writes numbers, by place. Nothing is read of a trunk that is gone.
 #[must_use]
-pub fn wire_forms(config: &Config) -> Vec<NumberForm> {
-    config
-        .trunks
-        .iter()
-        .map(|trunk| form(config, &trunk.numbers))
-        .collect()
+pub fn wire_forms(config: &Config, placed: &Placed<'_>) -> Vec<NumberForm> {
+    let one = |trunk: &Option<&config::Trunk>| {
+        trunk.map_or(NumberForm::PlusE164, |trunk| form(config, &trunk.numbers))
+    };
+    placed.iter().map(one).collect()
 }
 
 /// Emergency numbers of single trunks, by place.
 #[must_use]
-pub fn trunk_emergency(config: &Config) -> Vec<Vec<Box<str>>> {
+pub fn trunk_emergency(placed: &Placed<'_>) -> Vec<Vec<Box<str>>> {
     let own = |trunk: &config::Trunk| trunk.emergency.iter().map(|n| n.as_str().into()).collect();
-    config.trunks.iter().map(own).collect()
+    let one = |trunk: &Option<&config::Trunk>| trunk.map_or_else(Vec::new, own);
+    placed.iter().map(one).collect()
 }
 
 /// Media rules.
 #[must_use]
-pub fn media(config: &Config) -> media::Settings {
+pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
     let (first_port, last_port) = port_range(config);
     let networks = config.media.addresses.iter().map(|address| media::Network {
         bind: address.bind,
@@ -187,16 +202,11 @@ pub fn media(config: &Config) -> media::Settings {
             .iter()
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
-        peers: trunk
-            .sources
-            .iter()
-            .map(|cidr| (cidr.address, cidr.length))
-            .collect(),
         codecs: CodecList::read(&trunk.codecs).unwrap_or_default(),
     };
     media::Settings {
         networks: networks.collect(),
-        trunks: config.trunks.iter().map(|one| Some(trunk(one))).collect(),
+        trunks: placed.iter().map(|one| one.map(trunk)).collect(),
         timeout: config.media.timeout.unwrap_or_default(),
     }
 }

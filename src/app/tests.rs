@@ -8,12 +8,15 @@ use std::net::TcpStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-/// A configuration whose addresses the system chooses; media ports are bound when a call wants them.
-fn config(data: &Path) -> Config {
+/// A configuration whose ports the system chooses, but for media: those are bound at the start, so
+/// that each test of each process has an address of its own.
+fn config(data: &Path, test: u8) -> Config {
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let media = format!("127.{}.{high}.{low}", 40 + test);
     let text = format!(
         "[node]\ndata_dir = {data:?}\n[http]\nlisten = \"127.0.0.1:0\"\nmax_connections = 64\n\
          [sip]\nlisten = [\"udp:127.0.0.1:5099\"]\n\
-         [media]\naddress = \"127.0.0.1\"\nports = \"41000-41099\"\n\
+         [media]\naddress = {media:?}\nports = \"41000-41099\"\n\
          [numbering]\npool = [\"+60388880000-+60388880009\"]\n\
          [[trunk]]\nname = \"in\"\ndirection = \"inbound\"\nsources = [\"127.0.0.1\"]\n\
          [[trunk]]\nname = \"out\"\ndirection = \"outbound\"\ntarget = \"sip:127.0.0.1:9\"\n\
@@ -57,7 +60,7 @@ fn becomes(what: &str, there: impl Fn() -> bool) {
 fn a_data_directory_that_is_moved_away_is_noticed() {
     let directory = tempfile::tempdir().unwrap();
     let (data, away) = (directory.path().join("data"), directory.path().join("away"));
-    let gateway = Gateway::start(config(&data), Metrics::new().unwrap()).unwrap();
+    let gateway = Gateway::start(config(&data, 0), Metrics::new().unwrap()).unwrap();
     assert!(get(&gateway, "/readyz").starts_with("HTTP/1.1 200"));
     std::fs::rename(&data, &away).unwrap();
     becomes("it is not said", || {
@@ -75,7 +78,7 @@ fn a_data_directory_that_is_moved_away_is_noticed() {
 #[test]
 fn every_metric_is_on_the_page_from_the_first_moment() {
     let directory = tempfile::tempdir().unwrap();
-    let gateway = Gateway::start(config(directory.path()), Metrics::new().unwrap()).unwrap();
+    let gateway = Gateway::start(config(directory.path(), 1), Metrics::new().unwrap()).unwrap();
     let page = get(&gateway, "/metrics");
     // The log of the process brings its own count; `serve` adds it before the start.
     let missing: Vec<&str> = catalogue::ALL

@@ -60,15 +60,17 @@ impl Default for Trunk {
     }
 }
 
-/// A worker's trunks by place, with their calls and health.
+/// A worker's trunks by place, with their calls and health. A place is one name's as long as the
+/// process lives: running calls are counted there, come what may to the configuration.
 #[derive(Debug, Default)]
 pub struct Trunks {
-    places: Vec<Option<Place>>,
+    places: Vec<Place>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Place {
-    trunk: Trunk,
+    /// `None`: it is not configured (any more). Its calls are counted until their end.
+    trunk: Option<Trunk>,
     calls: u32,
     rate: Rate,
     health: Health,
@@ -83,20 +85,16 @@ impl Trunks {
         new
     }
 
-    /// New configuration. A place that keeps its name keeps its calls and health.
+    /// New configuration. A place keeps its calls, and its health while it has a trunk.
     pub fn reload(&mut self, trunks: Vec<Option<Trunk>>) {
-        let mut old = std::mem::take(&mut self.places).into_iter();
-        for trunk in trunks {
-            let kept = old.next().flatten();
-            self.places.push(trunk.map(|trunk| match kept {
-                Some(place) if place.trunk.name == trunk.name => Place { trunk, ..place },
-                _ => Place {
-                    trunk,
-                    calls: 0,
-                    rate: Rate::default(),
-                    health: Health::default(),
-                },
-            }));
+        let places = self.places.len().max(trunks.len());
+        self.places.resize_with(places, Place::default);
+        let trunks = trunks.into_iter().chain(std::iter::repeat(None));
+        for (place, trunk) in self.places.iter_mut().zip(trunks) {
+            if trunk.is_none() || place.trunk.is_none() {
+                place.health = Health::default();
+            }
+            place.trunk = trunk;
         }
     }
 
@@ -109,7 +107,7 @@ impl Trunks {
     /// The trunk at a place.
     #[must_use]
     pub fn get(&self, id: TrunkId) -> Option<&Trunk> {
-        self.place(id).map(|place| &place.trunk)
+        self.place(id)?.trunk.as_ref()
     }
 
     /// Counts a call that came by `id`; false where its caps are reached (nothing is counted then).
@@ -165,26 +163,26 @@ impl Trunks {
 
     /// What a call learnt about a trunk.
     pub fn news(&mut self, id: TrunkId, news: TrunkNews, now: Instant) {
-        let Some(place) = self.place_mut(id) else {
+        let Some((trunk, health)) = self.configured(id) else {
             return;
         };
         match news {
-            TrunkNews::Alive => place.health.succeeded(),
-            TrunkNews::Dead => place.health.failed(place.trunk.probed, now),
+            TrunkNews::Alive => health.succeeded(),
+            TrunkNews::Dead => health.failed(trunk.probed, now),
             TrunkNews::Rest(seconds) => {
-                let rest = Duration::from_secs(u64::from(seconds)).min(place.trunk.max_rest);
-                place.health.rest(rest, now);
+                let rest = Duration::from_secs(u64::from(seconds)).min(trunk.max_rest);
+                health.rest(rest, now);
             }
         }
     }
 
     /// An OPTIONS probe was answered (`true`), or was not.
     pub fn probe(&mut self, id: TrunkId, answered: bool, now: Instant) {
-        if let Some(place) = self.place_mut(id) {
+        if let Some((trunk, health)) = self.configured(id) {
             if answered {
-                place.health.answered_probe();
+                health.answered_probe();
             } else {
-                place.health.failed(place.trunk.probed, now);
+                health.failed(trunk.probed, now);
             }
         }
     }
@@ -192,17 +190,13 @@ impl Trunks {
     /// Whether `id` may be dialled by now, caps aside.
     #[must_use]
     pub fn is_up(&self, id: TrunkId, now: Instant) -> bool {
-        self.place(id)
-            .is_some_and(|place| place.trunk.outbound && place.health.usable(now))
+        self.place(id).is_some_and(|place| place.is_up(now))
     }
 
     /// Whether any outbound trunk is up: readiness.
     #[must_use]
     pub fn any_up(&self, now: Instant) -> bool {
-        self.places
-            .iter()
-            .flatten()
-            .any(|place| place.trunk.outbound && place.health.usable(now))
+        self.places.iter().any(|place| place.is_up(now))
     }
 
     /// Calls counted on `id` now.
@@ -222,35 +216,46 @@ impl Trunks {
             .enumerate()
             .filter_map(move |(index, place)| {
                 let id = TrunkId(u16::try_from(index).ok()?);
-                let place = place.as_ref()?;
-                let fit = place.trunk.outbound
-                    && !tried.contains(&id)
-                    && place.health.usable(now)
-                    && place.below_caps(now);
-                fit.then_some((id, place.trunk.priority, place.trunk.weight))
+                let trunk = place.trunk.as_ref()?;
+                let fit = !tried.contains(&id) && place.is_up(now) && place.below_caps(now);
+                fit.then_some((id, trunk.priority, trunk.weight))
             })
     }
 
     fn place(&self, id: TrunkId) -> Option<&Place> {
-        self.places.get(usize::from(id.0)).and_then(Option::as_ref)
+        self.places.get(usize::from(id.0))
     }
 
     fn place_mut(&mut self, id: TrunkId) -> Option<&mut Place> {
-        self.places
-            .get_mut(usize::from(id.0))
-            .and_then(Option::as_mut)
+        self.places.get_mut(usize::from(id.0))
+    }
+
+    /// A trunk that is configured now, and its health.
+    fn configured(&mut self, id: TrunkId) -> Option<(&Trunk, &mut Health)> {
+        let Place { trunk, health, .. } = self.place_mut(id)?;
+        Some((trunk.as_ref()?, health))
     }
 }
 
 impl Place {
+    fn is_up(&self, now: Instant) -> bool {
+        let outbound = self.trunk.as_ref().is_some_and(|trunk| trunk.outbound);
+        outbound && self.health.usable(now)
+    }
+
+    /// An empty place takes no call.
     fn below_caps(&self, now: Instant) -> bool {
-        (self.trunk.max_calls == 0 || self.calls < self.trunk.max_calls)
-            && self.rate.allows(self.trunk.max_cps, now)
+        self.trunk.as_ref().is_some_and(|trunk| {
+            (trunk.max_calls == 0 || self.calls < trunk.max_calls)
+                && self.rate.allows(trunk.max_cps, now)
+        })
     }
 
     fn take(&mut self, now: Instant) {
         self.calls = self.calls.saturating_add(1);
-        self.rate.take(self.trunk.max_cps, now);
+        if let Some(trunk) = &self.trunk {
+            self.rate.take(trunk.max_cps, now);
+        }
     }
 }
 

@@ -2,9 +2,10 @@
 
 use super::worker::{Parts, Worker};
 use crate::call::event::{Input, MediaCommand};
-use crate::domain::{CallKey, Now};
+use crate::domain::{CallKey, Now, Side};
 use crate::media::flow::{FlowId, RelayEvent};
 use crate::media::session::{self, Session};
+use std::net::IpAddr;
 
 /// A call's flow has the call's number.
 pub(super) fn flow_of(key: CallKey) -> FlowId {
@@ -15,6 +16,15 @@ impl Worker {
     pub(super) fn ask_media(&mut self, key: CallKey, command: MediaCommand, now: Now) {
         if let Some(entry) = self.calls.get_mut(&key) {
             let input = session::Input::Command(command);
+            tell_session(&mut entry.session, input, &mut self.parts);
+            self.drain_session(key, now);
+        }
+    }
+
+    /// A leg's SIP messages come from there: its media may, where its trunk says so.
+    pub(super) fn tell_peer(&mut self, key: CallKey, side: Side, address: IpAddr, now: Now) {
+        if let Some(entry) = self.calls.get_mut(&key) {
+            let input = session::Input::Peer(side, address);
             tell_session(&mut entry.session, input, &mut self.parts);
             self.drain_session(key, now);
         }

@@ -23,6 +23,9 @@ impl Worker {
                     self.outputs.push_back(Output::Transmit(bytes, path));
                 }
                 agent::Output::Invite(key, invite) => self.begin(key, invite, now),
+                agent::Output::Peer(key, side, address) => {
+                    self.tell_peer(key, side, address, now);
+                }
                 agent::Output::Event(key, side, event) => {
                     self.tell(key, Input::Leg(side, event), now);
                 }

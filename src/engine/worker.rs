@@ -163,7 +163,7 @@ impl Worker {
     pub fn reload(&mut self, update: Update, now: Now) {
         self.parts.settings = update.settings;
         self.parts.trunks.reload(update.trunks);
-        self.parts.media = update.media;
+        self.parts.media.reload(update.media);
         self.parts.directory = update.directory;
         self.parts
             .agent

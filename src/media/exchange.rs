@@ -8,7 +8,7 @@ use crate::sdp::shape::{Place, place};
 use crate::sdp::{self, Description, Direction, Media, Shape, rewrite};
 use bytes::Bytes;
 use smallvec::SmallVec;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 /// What a side described of itself, as far as the relay must know it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,17 +25,20 @@ pub struct Remote {
     pub fingerprint: u64,
     /// Counts descriptions, for latching.
     pub epoch: u32,
+    /// Where the SIP message that brought it came from: bounds latching.
+    pub peer: Option<IpAddr>,
 }
 
 impl Remote {
-    /// From the audio line of a description; `rtcp_mux` as agreed. `None` where its address is
-    /// nothing that can be sent to.
+    /// From the audio line of a description that `peer` sent; `rtcp_mux` as agreed. `None` where
+    /// its address is nothing that can be sent to.
     #[must_use]
     pub fn read(
         description: &Description<'_>,
         media: &Media<'_>,
         rtcp_mux: bool,
         fingerprint: u64,
+        peer: Option<IpAddr>,
     ) -> Option<Self> {
         let place = place(description, media, rtcp_mux)?;
         let unspecified = place == Place::Unspecified;
@@ -50,6 +53,7 @@ impl Remote {
             clocks: media.payload_types().filter_map(clock).take(32).collect(),
             fingerprint,
             epoch: 0,
+            peer,
         })
     }
 

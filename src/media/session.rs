@@ -36,7 +36,8 @@ pub enum Input {
     Command(MediaCommand),
     /// From the relay, about this flow.
     Relay(RelayEvent),
-    /// The address that this side's SIP messages come from; bounds latching.
+    /// The address that this side's SIP messages come from; bounds latching to what it describes
+    /// from now on. Until it is known nobody latches.
     Peer(Side, IpAddr),
 }
 
@@ -143,7 +144,9 @@ impl Session {
         match input {
             Input::Command(command) => self.command(command, context),
             Input::Relay(event) => self.relay(event, context),
-            Input::Peer(side, address) => self.legs.of_mut(side).peer = Some(address),
+            Input::Peer(side, address) => {
+                self.legs.of_mut(side).peer = Some(address.to_canonical());
+            }
         }
     }
 

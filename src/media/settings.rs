@@ -23,6 +23,19 @@ impl Settings {
     pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {
         self.trunks.get(usize::from(id.0))?.as_ref()
     }
+
+    /// Takes new settings. A trunk that is not among them any more leaves its rules where they
+    /// were: the calls that it has go on by them, and new ones it does not get.
+    pub fn reload(&mut self, new: Self) {
+        let old = std::mem::replace(self, new);
+        let places = self.trunks.len().max(old.trunks.len());
+        self.trunks.resize(places, None);
+        for (trunk, before) in self.trunks.iter_mut().zip(old.trunks) {
+            if trunk.is_none() {
+                *trunk = before;
+            }
+        }
+    }
 }
 
 /// An address of ours for media.
@@ -64,9 +77,6 @@ pub struct Trunk {
     pub source: MediaSource,
     /// `media_prefixes`: where a latched source may be, besides the SIP peer's address.
     pub prefixes: Vec<(IpAddr, u8)>,
-    /// Where its SIP peers are (its sources, its target's address); used for latching where the
-    /// call's own peer is not known.
-    pub peers: Vec<(IpAddr, u8)>,
     /// `codecs`.
     pub codecs: CodecList,
 }
@@ -81,4 +91,35 @@ pub enum MediaSource {
     Address,
     /// `"latch"`: the first source after the description, within bounds.
     Latch,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rules_of_a_trunk_that_is_gone_stay_for_its_calls() {
+        let settings = |sources: &[Option<MediaSource>]| Settings {
+            trunks: sources
+                .iter()
+                .map(|source| {
+                    source.map(|source| Trunk {
+                        source,
+                        ..Trunk::default()
+                    })
+                })
+                .collect(),
+            ..Settings::default()
+        };
+        let mut now = settings(&[Some(MediaSource::Latch), Some(MediaSource::Address)]);
+        now.reload(settings(&[None, None, Some(MediaSource::Address)]));
+        let source = |now: &Settings, place| now.trunk(TrunkId(place)).map(|trunk| trunk.source);
+        assert_eq!(source(&now, 0), Some(MediaSource::Latch));
+        assert_eq!(source(&now, 2), Some(MediaSource::Address));
+        now.reload(settings(&[Some(MediaSource::AddressAndPort)]));
+        assert_eq!(source(&now, 0), Some(MediaSource::AddressAndPort));
+        assert_eq!(source(&now, 1), Some(MediaSource::Address));
+        assert_eq!(source(&now, 2), Some(MediaSource::Address));
+        assert_eq!(source(&now, 3), None);
+    }
 }

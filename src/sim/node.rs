@@ -32,6 +32,8 @@ pub const MEDIA: [&str; 2] = ["10.0.0.3", "fd00::3"];
 /// Where calls come from, and the two places where they go to.
 pub const CARRIERS: [&str; 3] = ["10.1.0.1:5060", "10.2.0.1:5060", "10.3.0.1:5060"];
 const FIRST_PORT: u16 = 20_000;
+/// The place of the trunk that a reload takes away and brings back.
+const SPARE: usize = 2;
 
 const LINGER: Duration = Duration::from_millis(20);
 const CALL_LINGER: Duration = Duration::from_millis(4);
@@ -62,6 +64,8 @@ pub struct Node {
     pub books: Books,
     pub relay: SharedRelay,
     weather: Weather,
+    /// The spare trunk is configured.
+    spare: bool,
     latency: Chance,
     inbox: VecDeque<Work>,
     waiting: BTreeSet<Ticket>,
@@ -128,6 +132,7 @@ impl Node {
             latency: Chance::new(chance.next()),
             inbox: VecDeque::new(),
             waiting: BTreeSet::new(),
+            spare: true,
             committing: None,
             linger_until: None,
             retry_at: None,
@@ -155,19 +160,26 @@ impl Node {
         }])
     }
 
-    /// The same configuration once more, with or without probes of the trunks.
+    /// The configuration once more, with or without probes of the trunks. Each time the spare trunk
+    /// is gone, or there again.
     pub fn reload(&mut self, probes: bool, now: Now) {
         let weather = Weather {
             probes,
             ..self.weather.clone()
         };
-        let update = Update {
+        let mut update = Update {
             agent: agent_settings(&weather),
             settings: call_settings(&weather),
             trunks: trunks(&weather),
             media: media_settings(&weather),
             directory: directory(&self.books),
         };
+        self.spare = !self.spare;
+        if !self.spare {
+            update.agent.trunks[SPARE] = None;
+            update.trunks[SPARE] = None;
+            update.media.trunks[SPARE] = None;
+        }
         self.worker.reload(update, now);
         self.books.reload(books_settings(&weather));
     }

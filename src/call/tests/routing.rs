@@ -176,22 +176,47 @@ fn answered_probes_do_not_end_a_rest() {
 }
 
 #[test]
-fn reload_keeps_what_it_keeps_by_name() {
+fn reload_keeps_calls_and_health() {
     let now = Instant::now();
     let mut trunks = Trunks::new(vec![Some(trunk("a", 1)), Some(trunk("b", 1))]);
     assert!(trunks.admit(TrunkId(0), now));
-    assert!(trunks.admit(TrunkId(1), now));
     for _ in 0..DOWN_AFTER {
         trunks.news(TrunkId(0), TrunkNews::Dead, now);
     }
-    trunks.reload(vec![Some(trunk("a", 7)), Some(trunk("c", 1)), None]);
+    trunks.reload(vec![Some(trunk("a", 7)), None, Some(trunk("c", 1))]);
     assert_eq!(trunks.calls(TrunkId(0)), 1);
     assert!(!trunks.is_up(TrunkId(0), now));
     assert_eq!(trunks.get(TrunkId(0)).map(|trunk| trunk.priority), Some(7));
-    assert_eq!(trunks.calls(TrunkId(1)), 0);
+    assert!(trunks.is_up(TrunkId(2), now));
     trunks.reload(Vec::new());
-    trunks.release(TrunkId(0));
+    assert!(!trunks.any_up(now));
     assert!(!trunks.admit(TrunkId(0), now), "a trunk that is gone");
+    assert_eq!(trunks.choose(&[], 0, now), None);
+}
+
+#[test]
+fn calls_of_a_trunk_that_is_gone_count_when_it_comes_back() {
+    let now = Instant::now();
+    let capped = || {
+        Some(Trunk {
+            max_calls: 1,
+            ..trunk("a", 1)
+        })
+    };
+    let mut trunks = Trunks::new(vec![capped(), Some(trunk("b", 1))]);
+    assert!(trunks.admit(TrunkId(0), now));
+    for _ in 0..DOWN_AFTER {
+        trunks.news(TrunkId(0), TrunkNews::Dead, now);
+    }
+    trunks.reload(vec![None, Some(trunk("b", 1))]);
+    trunks.news(TrunkId(0), TrunkNews::Dead, now);
+    trunks.probe(TrunkId(0), false, now);
+    trunks.reload(vec![capped(), Some(trunk("b", 1))]);
+    assert!(trunks.is_up(TrunkId(0), now), "it begins anew");
+    assert!(!trunks.admit(TrunkId(0), now), "its call is still up");
+    trunks.release(TrunkId(0));
+    assert!(trunks.admit(TrunkId(0), now));
+    assert_eq!(trunks.calls(TrunkId(0)), 1);
 }
 
 #[test]

@@ -42,7 +42,8 @@ impl Session {
     ) -> Option<Bytes> {
         let shape = Shape::of_offer(description)?;
         let media = shape.audio_of(description)?;
-        let remote = Remote::read(description, media, media.rtcp_mux, fingerprint)?;
+        let peer = self.legs.of(from).peer;
+        let remote = Remote::read(description, media, media.rtcp_mux, fingerprint, peer)?;
         if !self.is_reached(from, &remote.place, context.settings) {
             return None;
         }
@@ -117,7 +118,8 @@ impl Session {
         }
         let media = exchange.shape.audio_of(description)?;
         let mux = media.rtcp_mux && exchange.mux_offered;
-        let remote = Remote::read(description, media, mux, fingerprint)?;
+        let peer = self.legs.of(from).peer;
+        let remote = Remote::read(description, media, mux, fingerprint, peer)?;
         if !self.is_reached(from, &remote.place, context.settings) {
             return None;
         }

@@ -114,19 +114,21 @@ fn source_rule(leg: &Leg, remote: &Remote, settings: &Settings) -> SourceRule {
     match rules.source {
         MediaSource::AddressAndPort => SourceRule::Exact,
         MediaSource::Address => SourceRule::Address,
-        MediaSource::Latch => SourceRule::Latch {
-            within: latch_bounds(leg, rules),
-            epoch: remote.epoch,
+        MediaSource::Latch => match remote.peer {
+            Some(peer) => SourceRule::Latch {
+                within: latch_bounds(peer, rules),
+                epoch: remote.epoch,
+            },
+            None => SourceRule::Nobody,
         },
     }
 }
 
-fn latch_bounds(leg: &Leg, rules: &Trunk) -> Vec<(IpAddr, u8)> {
-    let whole = |address: IpAddr| (address, if address.is_ipv4() { 32 } else { 128 });
-    match leg.peer {
-        Some(peer) => std::iter::once(whole(peer))
-            .chain(rules.prefixes.iter().copied())
-            .collect(),
-        None => rules.peers.iter().chain(&rules.prefixes).copied().collect(),
-    }
+/// Where a latched source may be: at the SIP peer that described it, or where the trunk's operator
+/// says. What else the trunk's signalling may come from is other calls' business.
+fn latch_bounds(peer: IpAddr, rules: &Trunk) -> Vec<(IpAddr, u8)> {
+    let whole = if peer.is_ipv4() { 32 } else { 128 };
+    std::iter::once((peer, whole))
+        .chain(rules.prefixes.iter().copied())
+        .collect()
 }

@@ -35,7 +35,6 @@ impl Bench {
                 network,
                 source,
                 prefixes: vec![("203.0.113.0".parse().unwrap(), 24)],
-                peers: vec![("192.0.2.0".parse().unwrap(), 24)],
                 codecs: CodecList::read(codecs).unwrap(),
             })
         };
@@ -95,6 +94,10 @@ impl Bench {
             bind: &mut bind,
         };
         self.session.handle(input, &mut context);
+    }
+
+    fn peer(&mut self, side: Side, address: &str) {
+        self.input(Input::Peer(side, address.parse().unwrap()));
     }
 
     fn command(&mut self, command: MediaCommand) {
@@ -543,29 +546,38 @@ fn a_new_attempt_silences_the_one_before() {
     assert!(flow.callee.ports.address.is_ipv6());
 }
 
+/// The addresses a leg may latch to, and the description that counts.
+fn latch(source: SourceRule) -> (Vec<String>, u32) {
+    match source {
+        SourceRule::Latch { within, epoch } => {
+            let text = |(ip, length): &(IpAddr, u8)| format!("{ip}/{length}");
+            (within.iter().map(text).collect(), epoch)
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
 #[test]
 fn latching_is_bounded_by_peer_and_prefixes() {
     let mut bench = Bench::opened();
     bench.command(MediaCommand::Route(LATCHED));
     bench.describe(Side::Caller, 0, Role::Offer, OFFER);
     let (_, flow) = bench.describe(Side::Callee, 1, Role::Provisional, ANSWER);
-    let latch = |flow: Option<Flow>| match flow.unwrap().callee.source {
-        SourceRule::Latch { within, epoch } => (within, epoch),
-        other => panic!("{other:?}"),
-    };
-    let (within, first) = latch(flow);
-    let text: Vec<String> = within
-        .iter()
-        .map(|(ip, length)| format!("{ip}/{length}"))
-        .collect();
-    assert_eq!(text, ["192.0.2.0/24", "203.0.113.0/24"]);
-    bench.input(Input::Peer(Side::Callee, "192.0.2.77".parse().unwrap()));
+    assert_eq!(
+        flow.unwrap().callee.source,
+        SourceRule::Nobody,
+        "a peer that is not known"
+    );
+    bench.peer(Side::Callee, "192.0.2.77");
+    let (_, flow) = bench.describe(Side::Callee, 1, Role::Provisional, ANSWER);
+    let (within, first) = latch(flow.unwrap().callee.source);
+    assert_eq!(within, ["192.0.2.77/32", "203.0.113.0/24"]);
     let (_, flow) = bench.describe(Side::Callee, 1, Role::Answer, ANSWER);
-    let (within, second) = latch(flow);
-    assert_eq!(within[0], ("192.0.2.77".parse().unwrap(), 32));
+    let (_, second) = latch(flow.unwrap().callee.source);
     assert_eq!(first, second, "the same description is no new one");
     bench.command(MediaCommand::Start);
     bench.outputs();
+    bench.peer(Side::Callee, "::ffff:192.0.2.78");
     bench.describe(
         Side::Callee,
         1,
@@ -573,7 +585,66 @@ fn latching_is_bounded_by_peer_and_prefixes() {
         &[ANSWER, b"a=sendrecv\r\n"].concat(),
     );
     let (_, flow) = bench.describe(Side::Caller, 1, Role::Answer, OFFER);
-    assert_ne!(latch(flow).1, second);
+    let (within, third) = latch(flow.unwrap().callee.source);
+    assert_ne!(third, second);
+    assert_eq!(within, ["192.0.2.78/32", "203.0.113.0/24"]);
+}
+
+#[test]
+fn latching_on_both_legs_has_each_its_own_peer() {
+    let mut bench = Bench::new();
+    bench.command(MediaCommand::Open {
+        trunk: LATCHED,
+        offer: Some(Bytes::from_static(OFFER)),
+    });
+    bench.outputs();
+    bench.peer(Side::Caller, "192.0.2.10");
+    bench.command(MediaCommand::Route(LATCHED));
+    bench.describe(Side::Caller, 0, Role::Offer, OFFER);
+    // Two early dialogs by two ways: each has the peer that described it.
+    bench.peer(Side::Callee, "192.0.2.21");
+    bench.describe(Side::Callee, 1, Role::Provisional, ANSWER);
+    bench.peer(Side::Callee, "192.0.2.22");
+    bench.describe(Side::Callee, 2, Role::Provisional, ANSWER);
+    let mut selected = |fork| {
+        bench.command(MediaCommand::Select(Fork(fork)));
+        let flow = bench.flow().unwrap();
+        let (caller, callee) = (latch(flow.caller.source), latch(flow.callee.source));
+        (caller.0[0].clone(), callee.0[0].clone())
+    };
+    let caller = || "192.0.2.10/32".to_owned();
+    assert_eq!(selected(2), (caller(), "192.0.2.22/32".to_owned()));
+    assert_eq!(selected(1), (caller(), "192.0.2.21/32".to_owned()));
+    // The next attempt's peer is another one, and the caller's is the same.
+    bench.command(MediaCommand::Route(LATCHED));
+    bench.describe(Side::Caller, 0, Role::Offer, OFFER);
+    let (_, flow) = bench.describe(Side::Callee, 3, Role::Answer, ANSWER);
+    let flow = flow.unwrap();
+    assert_eq!(flow.callee.source, SourceRule::Nobody);
+    assert_eq!(latch(flow.caller.source).0[0], caller());
+}
+
+#[test]
+fn an_offer_that_came_to_nothing_leaves_the_peer_in_force() {
+    let mut bench = Bench::opened();
+    bench.command(MediaCommand::Route(LATCHED));
+    bench.describe(Side::Caller, 0, Role::Offer, OFFER);
+    bench.peer(Side::Callee, "192.0.2.21");
+    bench.describe(Side::Callee, 1, Role::Answer, ANSWER);
+    bench.command(MediaCommand::Start);
+    let before = bench.flow().unwrap().callee.source;
+    bench.peer(Side::Callee, "192.0.2.22");
+    bench.describe(
+        Side::Callee,
+        1,
+        Role::Offer,
+        &[ANSWER, b"a=sendrecv\r\n"].concat(),
+    );
+    bench.command(MediaCommand::Rollback);
+    bench.describe(Side::Caller, 1, Role::Offer, OFFER);
+    bench.command(MediaCommand::Rollback);
+    bench.command(MediaCommand::Start);
+    assert_eq!(bench.flow().unwrap().callee.source, before);
 }
 
 #[test]

@@ -203,7 +203,7 @@ impl CalleeLeg {
         let known = attempt.fork(message.to_tag());
         let fork = known.unwrap_or_else(|| self.draw_fork());
         wire.add_peer(Side::Callee, dialog.path.remote.ip());
-        if let Some(address) = wire.core.responder {
+        if let Some(address) = wire.core.sender {
             wire.add_peer(Side::Callee, address);
         }
         self.session = Some(Box::new(Session::answered(dialog)));

@@ -75,8 +75,8 @@ pub(super) struct Core {
     /// Legs by our tag.
     pub(super) dialogs: HashMap<Tag, (CallKey, Side)>,
     pub(super) outputs: VecDeque<Output>,
-    /// Where the response in work came from.
-    pub(super) responder: Option<IpAddr>,
+    /// Where the message in work came from.
+    pub(super) sender: Option<IpAddr>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
 }
 
@@ -93,7 +93,7 @@ impl Core {
             owners: HashMap::new(),
             dialogs: HashMap::new(),
             outputs: VecDeque::new(),
-            responder: None,
+            sender: None,
             timers: BinaryHeap::new(),
         }
     }
@@ -259,6 +259,11 @@ impl Wire<'_> {
     pub(super) fn event(&mut self, side: Side, event: LegEvent) {
         if let Some(cause) = super::legs::end_of(&event) {
             *self.last = cause;
+        }
+        if super::legs::describes(&event)
+            && let Some(address) = self.core.sender
+        {
+            self.core.emit(Output::Peer(self.key, side, address));
         }
         self.core.emit(Output::Event(self.key, side, event));
     }

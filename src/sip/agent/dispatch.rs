@@ -9,7 +9,7 @@ use super::screening;
 use super::sources::Source;
 use super::{Agent, Output, RETRY_AFTER};
 use crate::call::event::Invite;
-use crate::domain::{CallId, Now};
+use crate::domain::{CallId, Now, Side};
 use crate::sip::dialog::Tag;
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
@@ -124,6 +124,7 @@ impl Agent {
             offer: None,
             refused: None,
         };
+        let peer = Output::Peer(key, Side::Caller, path.remote.ip());
         let mut legs = Legs::new(key, (id, message, path), hash, &mut self.core, now.mono);
         match screened {
             Ok(screened) => {
@@ -132,6 +133,7 @@ impl Agent {
                 self.invites.insert(hash, key);
                 self.calls.insert(key, legs);
                 self.core.emit(Output::Invite(key, Box::new(invite)));
+                self.core.emit(peer);
             }
             Err(refusal) => {
                 invite.refused = Some(refusal.cause());

@@ -436,3 +436,22 @@ pub(super) fn end_of(event: &LegEvent) -> Option<Cause> {
         _ => None,
     }
 }
+
+/// Whether an event brings a description: who sent it may be where the media comes from.
+pub(super) fn describes(event: &LegEvent) -> bool {
+    match event {
+        LegEvent::Progress { body, .. } | LegEvent::Answered { body, .. } => body.is_some(),
+        LegEvent::Confirmed(body)
+        | LegEvent::Offered(body)
+        | LegEvent::OfferConfirmed(body)
+        | LegEvent::Reanswered(body) => body.is_some(),
+        LegEvent::Trying
+        | LegEvent::Failed(_)
+        | LegEvent::Cancelled(_)
+        | LegEvent::Unconfirmed
+        | LegEvent::Unanswered(_)
+        | LegEvent::Ended(_)
+        | LegEvent::Lost(_)
+        | LegEvent::Dtmf(..) => false,
+    }
+}

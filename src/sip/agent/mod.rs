@@ -58,6 +58,7 @@ use compose::Refusal;
 use hashbrown::HashMap;
 use legs::Legs;
 use sources::Source;
+use std::net::IpAddr;
 use std::time::Instant;
 
 pub use super::dialog::Entropy;
@@ -87,6 +88,8 @@ pub enum Output {
     Transmit(Bytes, Path),
     /// A new call. Its key is fresh.
     Invite(CallKey, Box<Invite>),
+    /// The next description that this leg reports came from there; after an INVITE, its own.
+    Peer(CallKey, Side, IpAddr),
     /// From a leg.
     Event(CallKey, Side, LegEvent),
     /// Call-ID that the callee's leg of this call uses, for the record.
@@ -257,11 +260,7 @@ impl Agent {
         match codec::first_line_peek(&datagram) {
             Peek::Request(method) => self.on_raw_request(method, datagram, path, now),
             Peek::Response => match codec::parse(datagram) {
-                Ok(message) if self.is_heard(&message, path) => {
-                    self.core.responder = Some(path.remote.ip());
-                    self.receive(message, path, now);
-                    self.core.responder = None;
-                }
+                Ok(message) if self.is_heard(&message, path) => self.receive(message, path, now),
                 Ok(_) => self.core.count("sip_dropped", "foreign-response"),
                 Err(_) => self.core.count("sip_dropped", "malformed-response"),
             },
@@ -422,8 +421,10 @@ impl Agent {
             self.failing = place.map(|(key, side)| (key, side, to.into()));
         }
         let input = transaction::Input::Receive(message, path);
+        self.core.sender = Some(path.remote.ip());
         self.core.transactions.handle(input, now.mono);
         self.drain(now);
+        self.core.sender = None;
         self.failing = None;
     }
 

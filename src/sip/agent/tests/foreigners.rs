@@ -223,3 +223,44 @@ fn who_answers_from_another_listed_address_is_the_peer() {
     world.response(RIVAL, 200);
     assert!(matches!(world.event(Side::Callee), LegEvent::Ended(_)));
 }
+
+#[test]
+fn descriptions_are_told_with_where_they_came_from() {
+    let mut world = World::with(three_trunks());
+    let told = |world: &mut World| {
+        let peers = std::mem::take(&mut world.peers);
+        let text = |(side, address): (Side, IpAddr)| format!("{side:?} {address}");
+        peers.into_iter().map(text).collect::<Vec<_>>()
+    };
+    let (key, mut caller, invite) = dialled(&mut world);
+    assert_eq!(told(&mut world), ["Caller 192.0.2.10"]);
+    world.receive(CALLEE, respond(&invite, 180, "bob"));
+    world.event(Side::Callee);
+    assert!(told(&mut world).is_empty(), "nothing was described");
+    world.receive(CALLEE, respond(&invite, 183, "bob").sdp(CALLEE_SDP));
+    world.event(Side::Callee);
+    assert_eq!(told(&mut world), ["Callee 198.51.100.20"]);
+    world.receive(RIVAL, respond(&invite, 200, "bob").sdp(CALLEE_SDP));
+    world.event(Side::Callee);
+    assert_eq!(told(&mut world), ["Callee 198.51.100.66"]);
+    world.command(key, SipCommand::Confirm(Side::Callee, None));
+    let accept = SipCommand::Accept {
+        fork: Fork(0),
+        body: Some(OFFER.into()),
+    };
+    world.command(key, accept);
+    let answer = world.response(CALLER, 200);
+    caller.learn(&answer);
+    world.receive(CALLER, caller.ack());
+    world.event(Side::Caller);
+    assert!(told(&mut world).is_empty(), "an ACK without an answer");
+    caller.at = CALLER_TOO;
+    world.receive(CALLER_TOO, caller.request("OPTIONS"));
+    assert!(told(&mut world).is_empty(), "no description");
+    world.receive(CALLER_TOO, caller.request("INVITE").sdp(CALLER_SDP));
+    world.event(Side::Caller);
+    assert_eq!(told(&mut world), ["Caller 192.0.2.11"]);
+    caller.at = CALLER;
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    assert!(told(&mut world).is_empty(), "an offer that was refused");
+}

@@ -21,7 +21,7 @@ use crate::sip::message::{Header, Message, Method, Path, Transport};
 use bytes::Bytes;
 use std::collections::VecDeque;
 use std::fmt::Write;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 const CALLER: &str = "192.0.2.10:5060";
@@ -108,6 +108,8 @@ struct World {
     sent: VecDeque<(Bytes, Path)>,
     said: VecDeque<Output>,
     counted: Vec<(&'static str, &'static str)>,
+    /// Where descriptions came from, oldest first.
+    peers: Vec<(Side, IpAddr)>,
 }
 
 impl World {
@@ -124,6 +126,7 @@ impl World {
             sent: VecDeque::new(),
             said: VecDeque::new(),
             counted: Vec::new(),
+            peers: Vec::new(),
         }
     }
 
@@ -146,6 +149,7 @@ impl World {
             match output {
                 Output::Transmit(bytes, path) => self.sent.push_back((bytes, path)),
                 Output::Count(name, label) => self.counted.push((name, label)),
+                Output::Peer(_, side, address) => self.peers.push((side, address)),
                 other => self.said.push_back(other),
             }
         }

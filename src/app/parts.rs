@@ -1,0 +1,120 @@
+//! What the signalling worker is made of, from the configuration.
+
+use super::places::Placed;
+use super::settings;
+use crate::books::Lookup;
+use crate::config::Config;
+use crate::domain::numbering::Plan;
+use crate::engine::books_adapter::Directory;
+use crate::engine::worker::Parts;
+use crate::media::ports::{PortPool, Ports};
+use crate::observe::Metrics;
+use crate::relay::Relay as _;
+use crate::relay::socket::{RelayThreads, SocketRelay};
+use crate::sip::agent::{self, Agent};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+/// Where the worker looks numbers up.
+pub(super) fn directory(
+    config: &Config,
+    placed: &Placed<'_>,
+    plan: &Arc<Plan>,
+    lookup: &Arc<dyn Lookup>,
+) -> Directory {
+    Directory {
+        leases: Arc::clone(lookup),
+        plan: Arc::clone(plan),
+        forms: settings::wire_forms(config, placed),
+        emergency: settings::trunk_emergency(placed),
+    }
+}
+
+/// The worker's parts, and what its shell needs beside them.
+pub(super) struct WorkerParts {
+    /// For the worker.
+    pub(super) parts: Parts,
+    /// Readable when the relay has something to report.
+    pub(super) relay_ready: std::os::fd::OwnedFd,
+    /// The relay's threads.
+    pub(super) threads: RelayThreads,
+}
+
+/// Binds what media needs and puts the rest together; `sip` are the bound SIP addresses.
+///
+/// # Errors
+/// What could not be had.
+pub(super) fn parts(
+    config: &Config,
+    placed: &Placed<'_>,
+    directory: Directory,
+    sip: &[SocketAddr],
+    metrics: &Metrics,
+) -> Result<WorkerParts, String> {
+    let mut entropy = super::entropy::System;
+    let media = settings::media(config, placed);
+    let mut random = || agent::Entropy::next(&mut entropy);
+    let (first, last) = settings::port_range(config);
+    let shards = settings::relay(config).threads.max(1);
+    let pools = media
+        .networks
+        .iter()
+        .map(|network| PortPool::new(network.bind, first, last, shards, random()))
+        .collect();
+    for network in &media.networks {
+        // A port of the system's choice: only the address is tried.
+        std::net::UdpSocket::bind((network.bind, 0))
+            .map_err(|error| format!("media.address: cannot bind {}: {error}", network.bind))?;
+    }
+    let relay_failed = |error: std::io::Error| format!("the media relay: {error}");
+    let (threads, mut relays) =
+        RelayThreads::start(&settings::relay(config), 1).map_err(relay_failed)?;
+    let mut relay = relays.pop().ok_or("the media relay has no worker")?;
+    let mut ports = Ports::new(pools);
+    bind_ports(&mut ports, &mut relay)?;
+    // SAFETY: the descriptor is open as long as the relay is, which is here.
+    let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
+    let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
+    super::meter::observe_relay(metrics, threads.metrics());
+    let parts = Parts {
+        index: 0,
+        agent: Agent::new(
+            settings::agent(config, placed, sip)?,
+            Box::new(super::entropy::System),
+        ),
+        settings: settings::call(config),
+        trunks: crate::call::routing::Trunks::new(settings::trunks(placed)),
+        media,
+        ports,
+        relay: Box::new(relay),
+        directory,
+        entropy: Box::new(super::entropy::System),
+    };
+    Ok(WorkerParts {
+        parts,
+        relay_ready,
+        threads,
+    })
+}
+
+/// Binds the media ports before the first call, so that no call waits for it and no other process
+/// takes one in between.
+fn bind_ports(ports: &mut Ports, relay: &mut SocketRelay) -> Result<(), String> {
+    let bound = ports.bind_all(&mut |pair| relay.reserve(pair));
+    relay.flush(Instant::now());
+    let count = ports.count();
+    if count.free == 0 {
+        return Err("media.ports: not one pair of them can be bound".to_owned());
+    }
+    if count.retired > 0 {
+        tracing::warn!(
+            pairs = count.retired,
+            "media ports that other processes have are left out until the next start"
+        );
+    }
+    if let Err(error) = bound {
+        tracing::warn!(%error, "not every media port could be bound: calls bind the rest");
+    }
+    Ok(())
+}
