@@ -304,6 +304,26 @@ fn maximum_duration() {
     assert_eq!(bench.record().duration_millis, 90_000);
 }
 
+/// What the record says adds up for whoever divides: ⌈duration / block⌉ is the blocks charged.
+#[test]
+fn a_duration_is_never_shorter_than_what_it_costs() {
+    let nanos = Duration::from_nanos;
+    for (time, millis, blocks) in [
+        (nanos(1), 1, 1),
+        (nanos(999_999), 1, 1),
+        (seconds(60), 60_000, 1),
+        (seconds(60) + nanos(1), 60_001, 2),
+        (seconds(60) + nanos(500_000), 60_001, 2),
+    ] {
+        let mut bench = Bench::up();
+        bench.advance(time);
+        bench.caller(LegEvent::Ended(cause(0, 16)));
+        let record = bench.record();
+        let seen = (record.duration_millis, record.blocks);
+        assert_eq!(seen, (millis, blocks), "{time:?}");
+    }
+}
+
 #[test]
 fn paid_time_runs_from_the_200() {
     let mut bench = Bench::dialled();
