@@ -97,6 +97,55 @@ async fn bodies_that_are_no_forms() {
     assert_eq!(twice.status(), 2);
 }
 
+/// That it is too long is said when it is known, not when all of it is there: its sender may be
+/// waiting to hear whether it should be sent at all.
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_at_once() {
+    let server = start(settings()).await;
+    let path = "/api/v1/customer/ledger";
+    let head = |length: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}\r\n{}\r\n",
+            bearer()
+        );
+        head.into_bytes()
+    };
+    let half = [head("Transfer-Encoding: chunked"), b"4001\r\n".to_vec()].concat();
+    for sent in [
+        head("Content-Length: 16385"),
+        head("Content-Length: 99999999999"),
+        head("Content-Length: 20000\r\nExpect: 100-continue"),
+        // More than fits has come, and the rest does not.
+        [half, vec![b'a'; 0x4001]].concat(),
+    ] {
+        let shown = String::from_utf8_lossy(&sent[..150]).into_owned();
+        let asked = std::time::Instant::now();
+        // A body may take a minute here; the helper waits less.
+        let got = server.raw(&sent).await;
+        assert_eq!((got.status(), got.http), (2, 413), "{shown}");
+        assert!(got.head.starts_with("HTTP/1.1 413"), "{shown}: no 100");
+        assert!(asked.elapsed() < Duration::from_secs(15), "{shown}");
+    }
+    // Who sends it all the same, and only then reads, gets the answer.
+    let whole = [head("Content-Length: 600000"), vec![b'a'; 600_000]].concat();
+    let got = server.raw(&whole).await;
+    assert_eq!((got.status(), got.http), (2, 413));
+}
+
+#[tokio::test]
+async fn two_content_types_are_one_too_many() {
+    let server = start(settings()).await;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for second in ["Content-Type: application/json\r\n", form] {
+        // The request has the one already.
+        let headers = format!("{}{second}", bearer());
+        let got = server
+            .post_with("/api/v1/customer/ledger", "customer_id=1", &headers)
+            .await;
+        assert_eq!((got.status(), got.http), (1, 400), "{second}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_of_another_type_is_415() {
     let server = start(settings()).await;
