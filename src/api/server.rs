@@ -11,6 +11,7 @@ use super::neighbours::Books;
 use super::origin;
 use super::settings::{HttpLimits, TlsFiles};
 use super::slots::{Bound, Slot, Slots};
+use super::stall::Watched;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -193,6 +194,8 @@ impl<B: Books> Connection<B> {
     async fn serve(self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
         // Answers are small and whole: waiting for more to send only adds delay.
         let _ = stream.set_nodelay(true);
+        let given_up = Arc::clone(&self.api.metrics().stalled);
+        let stream = Watched::new(stream, self.limits.write_timeout, given_up);
         let Some(tls) = tls else {
             self.speak(stream, false).await;
             return;
