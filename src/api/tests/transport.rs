@@ -493,16 +493,13 @@ fn hpack(text: &str) -> Vec<u8> {
     out
 }
 
-#[tokio::test]
-async fn http2_where_alpn_settles_on_it() {
-    let directory = tempfile::tempdir().unwrap();
-    let (files, pem) = certificate(directory.path(), "only");
-    let mut settings = settings();
-    settings.tls = Some(files);
-    let server = start(settings).await;
-    let mut stream = connect(server.address, &pem, &["h2"]).await.unwrap();
-    // POST, https; path and authority by their names in the static table.
-    let mut headers = vec![0x83, 0x87, 0x04];
+/// Asks for customer 1's ledger in HTTP/2, `scheme` as in HPACK's static table, and reads the answer.
+async fn over_http2(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    scheme: u8,
+) -> serde_json::Value {
+    // POST; path and authority by their names in the static table.
+    let mut headers = vec![0x83, scheme, 0x04];
     headers.extend(hpack("/api/v1/customer/ledger"));
     headers.push(0x01);
     headers.extend(hpack("gateway.test"));
@@ -516,18 +513,35 @@ async fn http2_where_alpn_settles_on_it() {
         frame(0, 1, 1, b"customer_id=1"),
     ];
     stream.write_all(&sent.concat()).await.unwrap();
-    let body = loop {
+    loop {
         let mut head = [0u8; 9];
         stream.read_exact(&mut head).await.unwrap();
         let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
         let mut payload = vec![0; usize::try_from(length).unwrap()];
         stream.read_exact(&mut payload).await.unwrap();
         if head[3] == 0 && !payload.is_empty() {
-            break payload;
+            return serde_json::from_slice(&payload).unwrap();
         }
-    };
-    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(json["status"], 0);
+    }
+}
+
+#[tokio::test]
+async fn http2_where_alpn_settles_on_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, pem) = certificate(directory.path(), "only");
+    let mut settings = settings();
+    settings.tls = Some(files);
+    let server = start(settings).await;
+    let stream = connect(server.address, &pem, &["h2"]).await.unwrap();
+    assert_eq!(over_http2(stream, 0x87).await["status"], 0);
+}
+
+/// Without TLS there is nothing to settle on: it is spoken where the client begins with it.
+#[tokio::test]
+async fn http2_by_prior_knowledge_on_a_plain_connection() {
+    let server = start(settings()).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(over_http2(stream, 0x86).await["status"], 0);
 }
 
 #[tokio::test]
