@@ -125,7 +125,8 @@ fn write(page: &RecordPage, format: Format, first: bool) -> Bytes {
                 show::write_csv(RECORD_ROW.iter().copied(), &mut out);
             }
             for record in &page.records {
-                show::write_csv(show::fields(record).iter().map(String::as_str), &mut out);
+                let fields = show::fields(record).map(show::inert);
+                show::write_csv(fields.iter().map(String::as_str), &mut out);
             }
             Bytes::from(out)
         }

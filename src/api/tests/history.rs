@@ -256,6 +256,20 @@ async fn exports_stream_everything() {
     );
 }
 
+/// What was dialled stands in the record as it was; only a spreadsheet would run it.
+#[tokio::test]
+async fn an_export_for_spreadsheets_holds_no_formula() {
+    let server = start(settings()).await;
+    let mut dialled = record(1, None, 1);
+    dialled.leased_number = "=cmd".into();
+    keep(&server, &dialled);
+    let got = server.call("cdr/export", "format=csv").await;
+    let text = String::from_utf8(got.body).unwrap();
+    assert!(text.contains(",'=cmd,") && text.contains(",+60198765432,"));
+    let got = server.call("cdr/export", "format=jsonl").await;
+    assert!(String::from_utf8(got.body).unwrap().contains("\"=cmd\""));
+}
+
 /// A client that took nothing for too long, and then goes on, must not take what it gets for the
 /// whole.
 #[tokio::test]
