@@ -247,12 +247,13 @@ impl<B: Books> Connection<B> {
         let counted = activity.clone();
         let service = service_fn(
             move |mut request: warp::http::Request<hyper::body::Incoming>| {
-                let at_work = counted.begin();
+                let (at_work, taken) = (counted.begin(), counted.clone());
                 let uri = request.uri().clone();
                 request.extensions_mut().insert(Arrival { uri, peer });
                 let answer = filter.clone().call(request);
                 async move {
                     let answer = answer.await;
+                    let answer = answer.map(|whole| whole.map(|body| taken.answer(body)));
                     drop(at_work);
                     answer
                 }
@@ -278,7 +279,15 @@ impl<B: Books> Connection<B> {
             }
         }
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        tokio::select! {
+            _ = connection => {}
+            // HTTP/2 has windows of its own: what waits for one does not wait in a write.
+            () = activity.idle(self.limits.write_timeout), if http2 => {
+                if activity.is_answering() {
+                    self.api.metrics().stalled.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

@@ -334,17 +334,8 @@ async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
     settings.tls = Some(files);
     let server = start(settings).await;
     let cut = async |hello: &[u8]| {
-        let mut stream = connect(server.address, &pem, &["h2"]).await.unwrap();
-        stream.write_all(hello).await.unwrap();
-        let mut head = [0u8; 9];
-        while stream.read_exact(&mut head).await.is_ok() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            stream.read_exact(&mut payload).await.unwrap();
-            if head[3] == 6 && head[4] == 0 {
-                stream.write_all(&frame(6, 1, 0, &payload)).await.ok();
-            }
-        }
+        let stream = connect(server.address, &pem, &["h2"]).await.unwrap();
+        answers_pings(stream, hello).await;
     };
     let preface = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
@@ -355,6 +346,37 @@ async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
             .await
             .expect("the server should close it");
     }
+}
+
+/// Says `hello` and then nothing but answers to pings, until the connection is closed.
+async fn answers_pings(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    hello: &[u8],
+) {
+    stream.write_all(hello).await.unwrap();
+    let mut head = [0u8; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 6 && head[4] == 0 {
+            stream.write_all(&frame(6, 1, 0, &payload)).await.ok();
+        }
+    }
+}
+
+/// A window of nought: the answer is there, and nothing of it may be sent.
+#[tokio::test]
+async fn who_takes_no_answer_over_http2_is_cut() {
+    let mut settings = impatient();
+    settings.limits.write_timeout = Duration::from_millis(300);
+    let server = start(settings).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let asked = http2_request(0x86, &[0, 4, 0, 0, 0, 0]);
+    tokio::time::timeout(Duration::from_secs(60), answers_pings(stream, &asked))
+        .await
+        .expect("the server should close it");
+    assert_eq!(server.api.metrics().stalled.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -493,11 +515,8 @@ fn hpack(text: &str) -> Vec<u8> {
     out
 }
 
-/// Asks for customer 1's ledger in HTTP/2, `scheme` as in HPACK's static table, and reads the answer.
-async fn over_http2(
-    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
-    scheme: u8,
-) -> serde_json::Value {
+/// A request for customer 1's ledger in HTTP/2, `scheme` as in HPACK's static table.
+fn http2_request(scheme: u8, settings: &[u8]) -> Vec<u8> {
     // POST; path and authority by their names in the static table.
     let mut headers = vec![0x83, scheme, 0x04];
     headers.extend(hpack("/api/v1/customer/ledger"));
@@ -506,13 +525,20 @@ async fn over_http2(
     headers.push(0x00);
     headers.extend(hpack("authorization"));
     headers.extend(hpack(&format!("Bearer {}", token("all"))));
-    let sent = [
+    [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(4, 0, 0, &[]),
+        frame(4, 0, 0, settings),
         frame(1, 4, 1, &headers),
         frame(0, 1, 1, b"customer_id=1"),
-    ];
-    stream.write_all(&sent.concat()).await.unwrap();
+    ]
+    .concat()
+}
+
+async fn over_http2(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    scheme: u8,
+) -> serde_json::Value {
+    stream.write_all(&http2_request(scheme, &[])).await.unwrap();
     loop {
         let mut head = [0u8; 9];
         stream.read_exact(&mut head).await.unwrap();
