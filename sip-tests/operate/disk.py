@@ -1,5 +1,5 @@
 """A full disk (sip-bridging 7, lease-api 5): refused is what is new, what runs goes on, nothing acknowledged is lost."""
-import os, subprocess, time
+import datetime, os, subprocess, time
 from gateway import PATIENCE
 from phone import Leg, Missing, connect
 
@@ -55,6 +55,20 @@ def _(t):
         disk.unmount()
 
 
+@test("disk: full: a new call gets 503 before anybody is called, though nothing was written since")
+def _(t):
+    disk = Tmpfs(os.path.join(t.work, "disk"), "160m")
+    if not disk.mounted:
+        t.wrong.append("skip")
+        return
+    try:
+        unseen(t, disk)
+    finally:
+        t.end()
+        t.phones, t.gateways = [], []
+        disk.unmount()
+
+
 @test("disk: full, and the ballast is spent: a call ends at the paid block")
 def _(t):
     disk = Tmpfs(os.path.join(t.work, "disk"), "160m")
@@ -67,6 +81,27 @@ def _(t):
         t.end()
         t.phones, t.gateways = [], []
         disk.unmount()
+
+
+def unseen(t, disk):
+    g = t.gateway(node={"data_dir": os.path.join(disk.path, "data")}, store={"ballast": "32MiB", "cache": "8MiB"})
+    caller, callee = t.phone(g, "caller"), t.phone(g, "callee")
+    number, _ = g.single(g.customer(account_credit="100000"), DRIVER)
+    disk.fill()
+    leg = Leg(caller, CALLER)
+    leg.invite(number)
+    leg.refused(503)
+    callee.silent("INVITE", 1)
+    t.becomes(lambda: [r["reason"] for r in g.api("cdr/query")["records"]], ["overloaded"], "the reason")
+    disk.free()
+    a, b = connect(caller, callee, number)
+    a.request("BYE")
+    b.bye_comes()
+    a.expect(200)
+
+
+def milliseconds(stamp):
+    return datetime.datetime.fromisoformat(stamp.replace("Z", "+00:00")).timestamp() * 1000
 
 
 def spent(t, disk):
@@ -88,6 +123,9 @@ def spent(t, disk):
     t.becomes(lambda: [r["ended_by"] for r in g.api("cdr/query")["records"]], ["gateway"], "who ended it")
     call = g.api("cdr/query")["records"][0]
     t.equal(call["reason"], "store_failed", "the reason")
+    lasted = milliseconds(call["ended_at"]) - milliseconds(call["answered_at"])
+    paid = 1000 * int(call["blocks"]) * int(call["block_seconds"])
+    t.check(lasted <= paid + 250, f"it lasted {lasted} ms, of which {paid} were paid for")
     charges = [e for e in g.api("customer/ledger", customer_id=customer)["entries"] if e["kind"] == "charge"]
     t.equal([e["credit"] for e in charges], ["-" + call["charge"]], "the charge")
 

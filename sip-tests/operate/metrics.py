@@ -56,6 +56,7 @@ CONSTANT = {
     "leasebridge_store_faults": "0 as long as the store is sound",
     "leasebridge_data_directory_present": "1 as long as nobody takes it away, see running.py",
     "leasebridge_http_handshakes_failed_total": "moved by plain HTTP to a TLS port, see commands.py",
+    "leasebridge_http_stalled_total": "moved by a client that stops reading an export, see src/api/tests/history.rs",
     "leasebridge_log_lines_dropped_total": "moved by a log that nobody reads, see running.py",
 }
 

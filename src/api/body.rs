@@ -3,33 +3,65 @@
 
 use super::form::MAX_FORM_BYTES;
 use super::status::{HEADER, PARAMETER, Refusal};
+use crate::books::command::Code;
 use bytes::{Buf, Bytes, BytesMut};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::time::Duration;
 use warp::http::HeaderMap;
-use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE};
+use warp::http::header::{CONTENT_LENGTH, CONTENT_TYPE, EXPECT};
 
 /// What is read and thrown away of a body that is too long, so that its sender gets the answer.
 const MAX_DRAINED_BYTES: usize = 1024 * 1024;
+/// Who has sent nothing for so long is not in the middle of sending.
+const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
+
+/// Whether the headers that describe the body can be understood.
+///
+/// # Errors
+/// Status 1: more than one `Content-Type` (RFC 9110 section 8.3 has one).
+pub fn check_headers(headers: &HeaderMap) -> Result<(), Code> {
+    if headers.get_all(CONTENT_TYPE).iter().nth(1).is_some() {
+        Err(HEADER)
+    } else {
+        Ok(())
+    }
+}
 
 /// Reads a body.
 ///
 /// # Errors
-/// Status 2: too long (HTTP 413), of another type than a form (415), too slow (408).
+/// Status 2: too long (HTTP 413, as soon as that is known), of another type than a form (415), too
+/// slow (408).
 pub async fn read<S, D>(headers: &HeaderMap, stream: S, timeout: Duration) -> Result<Bytes, Refusal>
 where
-    S: warp::Stream<Item = Result<D, warp::Error>> + Send,
+    S: warp::Stream<Item = Result<D, warp::Error>> + Send + 'static,
     D: Buf,
 {
-    let declared = headers.get(CONTENT_LENGTH);
-    let declared = declared.and_then(|text| text.to_str().ok()?.parse::<usize>().ok());
-    let too_long = declared.is_some_and(|length| length > MAX_FORM_BYTES);
-    let most = if too_long { 0 } else { MAX_FORM_BYTES };
-    let mut stream = pin!(stream);
-    let read = collect(stream.as_mut(), most);
+    let mut stream = Box::pin(stream);
+    // A declared length that is no number never comes this far; one beyond all numbers is too long.
+    let declared = headers
+        .get(CONTENT_LENGTH)
+        .map(|text| text.to_str().ok().and_then(|text| text.parse().ok()))
+        .map_or(0, |length: Option<usize>| length.unwrap_or(usize::MAX));
+    let read = async {
+        if declared > MAX_FORM_BYTES {
+            Ok(None)
+        } else {
+            collect(stream.as_mut()).await
+        }
+    };
     let body = match tokio::time::timeout(timeout, read).await {
         Ok(body) => body?,
         Err(_) => return Err(Refusal::with_http(PARAMETER, 408)),
+    };
+    let Some(body) = body else {
+        // Who asked first whether to send it (100 Continue) has the answer, and sends nothing.
+        if !headers.contains_key(EXPECT) {
+            tokio::spawn(async move {
+                let _ = tokio::time::timeout(timeout, drain(stream.as_mut())).await;
+            });
+        }
+        return Err(Refusal::with_http(PARAMETER, 413));
     };
     if body.is_empty() || is_form(headers) {
         Ok(body)
@@ -38,31 +70,40 @@ where
     }
 }
 
-/// The first `most` bytes at the longest; the rest is thrown away, within reason.
-async fn collect<S, D>(mut body: Pin<&mut S>, most: usize) -> Result<Bytes, Refusal>
+/// The whole body; `None` as soon as it is too long.
+async fn collect<S, D>(mut body: Pin<&mut S>) -> Result<Option<Bytes>, Refusal>
 where
     S: warp::Stream<Item = Result<D, warp::Error>>,
     D: Buf,
 {
     let mut kept = BytesMut::new();
-    let mut length = 0usize;
     while let Some(chunk) = std::future::poll_fn(|context| body.as_mut().poll_next(context)).await {
         let Ok(mut chunk) = chunk else {
             return Err(HEADER.into());
         };
-        length = length.saturating_add(chunk.remaining());
-        if length > MAX_DRAINED_BYTES {
-            break;
+        let size = chunk.remaining();
+        if kept.len().saturating_add(size) > MAX_FORM_BYTES {
+            return Ok(None);
         }
-        if length <= most {
-            let size = chunk.remaining();
-            kept.extend_from_slice(&chunk.copy_to_bytes(size));
-        }
+        kept.extend_from_slice(&chunk.copy_to_bytes(size));
     }
-    if length > most {
-        Err(Refusal::with_http(PARAMETER, 413))
-    } else {
-        Ok(kept.freeze())
+    Ok(Some(kept.freeze()))
+}
+
+/// Throws away what still comes of a body that was refused, within reason: a connection that is
+/// closed on unread bytes is reset, and the answer may be lost with it.
+async fn drain<S, D>(mut body: Pin<&mut S>)
+where
+    S: warp::Stream<Item = Result<D, warp::Error>>,
+    D: Buf,
+{
+    let mut length = 0usize;
+    while length <= MAX_DRAINED_BYTES {
+        let next = std::future::poll_fn(|context| body.as_mut().poll_next(context));
+        match tokio::time::timeout(DRAIN_PATIENCE, next).await {
+            Ok(Some(Ok(chunk))) => length = length.saturating_add(chunk.remaining()),
+            Ok(Some(Err(_)) | None) | Err(_) => return,
+        }
     }
 }
 

@@ -124,7 +124,7 @@ impl<B: Books> Api<B> {
         body: S,
     ) -> Response
     where
-        S: warp::Stream<Item = Result<D, warp::Error>> + Send,
+        S: warp::Stream<Item = Result<D, warp::Error>> + Send + 'static,
         D: Buf,
     {
         let began = Instant::now();
@@ -176,7 +176,7 @@ impl<B: Books> Api<B> {
 
     async fn operation<S, D>(&self, method: &Method, request: Request<'_>, body: S) -> Done
     where
-        S: warp::Stream<Item = Result<D, warp::Error>> + Send,
+        S: warp::Stream<Item = Result<D, warp::Error>> + Send + 'static,
         D: Buf,
     {
         let in_force = request.in_force;
@@ -225,6 +225,7 @@ impl<B: Books> Api<B> {
         operation: &Operation,
         now: UnixMillis,
     ) -> Result<Admitted<'a>, Halt> {
+        body::check_headers(request.headers)?;
         let key = if operation.changes {
             idempotency::key(request.headers)?
         } else {

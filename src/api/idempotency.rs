@@ -30,7 +30,8 @@ pub fn key(headers: &HeaderMap) -> Result<Option<&[u8]>, Code> {
 }
 
 /// What the books need to keep the answer of `client`'s request, or to give the kept one again.
-/// `ts` and `sign` differ when a signed request is sent again and are left out of the comparison.
+/// `ts` and `sign` differ when a signed request is sent again and are left out of the comparison; so
+/// is what is empty, which counts as absent (lease-api 1). The form is sorted: order does not matter.
 #[must_use]
 pub fn keep(client: &str, key: &[u8], form: &Form<'_>, rendering: Rendering) -> Idempotency {
     let mut name = Hash::new();
@@ -41,7 +42,7 @@ pub fn keep(client: &str, key: &[u8], form: &Form<'_>, rendering: Rendering) -> 
     let mut parameters = Hash::new();
     for (name, value) in form
         .iter()
-        .filter(|(name, _)| !matches!(*name, "ts" | "sign"))
+        .filter(|(name, value)| !value.is_empty() && !matches!(*name, "ts" | "sign"))
     {
         parameters.part(name.as_bytes());
         parameters.part(value.as_bytes());

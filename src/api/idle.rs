@@ -1,8 +1,12 @@
 //! Whether a connection is used. HTTP/1 knows by itself (the next head must come in time); an
-//! HTTP/2 client that answers our pings could hold its connection open without ever asking anything.
+//! HTTP/2 client that answers our pings could hold its connection open without ever asking anything,
+//! or without ever taking what it asked for.
 
+use hyper::body::{Body, Frame, SizeHint};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 /// Requests of one connection.
@@ -13,6 +17,10 @@ pub struct Activity(Arc<Counts>);
 struct Counts {
     begun: AtomicU64,
     ended: AtomicU64,
+    /// Pieces of answers that were taken.
+    taken: AtomicU64,
+    /// Answers that are not taken to their end.
+    untaken: AtomicU64,
 }
 
 /// A request at work; over when it is dropped.
@@ -33,27 +41,81 @@ impl Activity {
         self.0.begun.load(Ordering::Relaxed) > 0
     }
 
-    /// Waits until for `length` none was at work and none came.
+    /// Counts what is taken of an answer.
+    #[must_use]
+    pub fn answer<B>(&self, body: B) -> Answer<B> {
+        self.0.untaken.fetch_add(1, Ordering::Relaxed);
+        Answer {
+            body,
+            counts: Arc::clone(&self.0),
+        }
+    }
+
+    /// Whether an answer is not taken to its end.
+    #[must_use]
+    pub fn is_answering(&self) -> bool {
+        self.0.untaken.load(Ordering::Relaxed) > 0
+    }
+
+    /// Waits until for `length` none was at work and none came, and nothing was taken of an answer.
     pub async fn idle(&self, length: Duration) {
         loop {
             let before = self.seen();
             tokio::time::sleep(length).await;
-            let (begun, ended) = self.seen();
-            if before == (begun, ended) && begun == ended {
+            let (begun, ended, taken) = self.seen();
+            if before == (begun, ended, taken) && begun == ended {
                 return;
             }
         }
     }
 
-    fn seen(&self) -> (u64, u64) {
-        let ended = self.0.ended.load(Ordering::Relaxed);
-        (self.0.begun.load(Ordering::Relaxed), ended)
+    fn seen(&self) -> (u64, u64, u64) {
+        let load = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        let ended = load(&self.0.ended);
+        (load(&self.0.begun), ended, load(&self.0.taken))
     }
 }
 
 impl Drop for AtWork {
     fn drop(&mut self) {
         self.0.ended.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// The body of an answer; hyper asks for its next piece when the client has room for it.
+#[derive(Debug)]
+pub struct Answer<B> {
+    body: B,
+    counts: Arc<Counts>,
+}
+
+impl<B> Drop for Answer<B> {
+    fn drop(&mut self) {
+        self.counts.untaken.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl<B: Body + Unpin> Body for Answer<B> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(context);
+        if frame.is_ready() {
+            self.counts.taken.fetch_add(1, Ordering::Relaxed);
+        }
+        frame
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
     }
 }
 

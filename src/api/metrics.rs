@@ -4,6 +4,7 @@
 use super::operation::OPERATIONS;
 use super::status::{STATUSES, position};
 use crate::books::command::Code;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -68,6 +69,8 @@ pub struct Metrics {
     pub shares_refused: AtomicU64,
     /// TLS handshakes that failed or took too long.
     pub handshakes_failed: AtomicU64,
+    /// Connections closed because their client took nothing of an answer any more.
+    pub stalled: Arc<AtomicU64>,
 }
 
 impl Metrics {
@@ -83,6 +86,7 @@ impl Metrics {
             connections_refused: AtomicU64::new(0),
             shares_refused: AtomicU64::new(0),
             handshakes_failed: AtomicU64::new(0),
+            stalled: Arc::default(),
         }
     }
 

@@ -52,6 +52,7 @@ pub mod server;
 pub mod settings;
 pub mod signature;
 pub mod slots;
+pub mod stall;
 pub mod status;
 
 #[cfg(test)]

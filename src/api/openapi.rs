@@ -86,7 +86,7 @@ fn described(operation: &Operation) -> utoipa::openapi::path::Operation {
                 .required(Required::False)
                 .description(Some(
                     "1 to 255 visible characters: the first final answer is kept for 24 hours and \
-                     given again.",
+                     given again to the same parameters, in any order; empty ones count as absent.",
                 ))
                 .schema(Some(ObjectBuilder::new().schema_type(Type::String).build())),
         );

@@ -1,7 +1,8 @@
 //! The HTTP server: accept loop, TLS, bounds. Requests go through one warp filter to
 //! [`Api::answer`].
 //!
-//! Plain connections speak HTTP/1.1; TLS connections what ALPN settles on (HTTP/2 or HTTP/1.1).
+//! Plain connections speak HTTP/1.1, or HTTP/2 where the client begins with it (prior knowledge, RFC
+//! 9113 section 3.3); TLS connections what ALPN settles on.
 
 use super::dispatch::{Api, Arrival};
 use super::idle::Activity;
@@ -11,6 +12,7 @@ use super::neighbours::Books;
 use super::origin;
 use super::settings::{HttpLimits, TlsFiles};
 use super::slots::{Bound, Slot, Slots};
+use super::stall::Watched;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
@@ -37,6 +39,8 @@ const MAX_HEAD_BYTES: usize = 32 * 1024;
 const MAX_HEADERS: usize = 64;
 /// Requests at once on one HTTP/2 connection.
 const MAX_STREAMS: u32 = 128;
+/// How HTTP/2 begins (RFC 9113 section 3.4); no method of HTTP/1 does.
+const PREFACE: [u8; 3] = *b"PRI";
 
 /// A listening server.
 pub struct Server<B> {
@@ -193,8 +197,15 @@ impl<B: Books> Connection<B> {
     async fn serve(self, stream: TcpStream, tls: Option<Arc<rustls::ServerConfig>>) {
         // Answers are small and whole: waiting for more to send only adds delay.
         let _ = stream.set_nodelay(true);
+        let http2 = match &tls {
+            None => self.begins_as_http2(&stream).await,
+            Some(_) => Some(false),
+        };
+        let Some(http2) = http2 else { return };
+        let given_up = Arc::clone(&self.api.metrics().stalled);
+        let stream = Watched::new(stream, self.limits.write_timeout, given_up);
         let Some(tls) = tls else {
-            self.speak(stream, false).await;
+            self.speak(stream, http2).await;
             return;
         };
         let handshake = TlsAcceptor::from(tls).accept(stream);
@@ -212,6 +223,19 @@ impl<B: Books> Connection<B> {
         }
     }
 
+    /// Waits for a plain connection's first bytes, and leaves them where they are. `None`: none came in
+    /// time. At the server's end HTTP/1 does what is to be done.
+    async fn begins_as_http2(&self, stream: &TcpStream) -> Option<bool> {
+        let mut first = [0u8; PREFACE.len()];
+        let mut stopped = self.stopped.clone();
+        let waited = tokio::time::timeout(self.limits.header_timeout, stream.peek(&mut first));
+        tokio::select! {
+            biased;
+            peeked = waited => peeked.ok().map(|read| read.is_ok() && first == PREFACE),
+            _ = stopped.wait_for(|stopped| *stopped) => Some(false),
+        }
+    }
+
     async fn speak<I>(self, stream: I, http2: bool)
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -223,12 +247,13 @@ impl<B: Books> Connection<B> {
         let counted = activity.clone();
         let service = service_fn(
             move |mut request: warp::http::Request<hyper::body::Incoming>| {
-                let at_work = counted.begin();
+                let (at_work, taken) = (counted.begin(), counted.clone());
                 let uri = request.uri().clone();
                 request.extensions_mut().insert(Arrival { uri, peer });
                 let answer = filter.clone().call(request);
                 async move {
                     let answer = answer.await;
+                    let answer = answer.map(|whole| whole.map(|body| taken.answer(body)));
                     drop(at_work);
                     answer
                 }
@@ -254,7 +279,15 @@ impl<B: Books> Connection<B> {
             }
         }
         connection.as_mut().graceful_shutdown();
-        let _ = connection.await;
+        tokio::select! {
+            _ = connection => {}
+            // HTTP/2 has windows of its own: what waits for one does not wait in a write.
+            () = activity.idle(self.limits.write_timeout), if http2 => {
+                if activity.is_answering() {
+                    self.api.metrics().stalled.fetch_add(1, Ordering::Relaxed);
+                }
+            }
+        }
     }
 }
 

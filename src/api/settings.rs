@@ -197,6 +197,8 @@ pub struct HttpLimits {
     pub header_timeout: Duration,
     /// A request's body must come in this time.
     pub body_timeout: Duration,
+    /// A connection whose client takes nothing of an answer for so long is closed.
+    pub write_timeout: Duration,
     /// How long open requests may go on when the server stops.
     pub drain_timeout: Duration,
     /// Reads of records and ledgers from the store at once; more wait.
@@ -212,6 +214,7 @@ impl Default for HttpLimits {
             max_connections_per_address: 1024,
             header_timeout: Duration::from_secs(15),
             body_timeout: Duration::from_secs(10),
+            write_timeout: Duration::from_secs(60),
             drain_timeout: Duration::from_secs(5),
             max_reads: 16,
             max_exports: 4,

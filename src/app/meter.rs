@@ -298,6 +298,7 @@ pub fn observe_api(metrics: &Metrics, api: &Api<BooksHandle>) {
             &[],
             load(&figures.handshakes_failed),
         );
+        sink.add(&rows::HTTP_STALLED, &[], load(&figures.stalled));
     }));
 }
 

@@ -95,6 +95,7 @@ fn every_metric_is_on_the_page_from_the_first_moment() {
         "leasebridge_media_ports{state=\"used\"} 0",
         "leasebridge_store_faults 0",
         "leasebridge_http_handshakes_failed_total 0",
+        "leasebridge_http_stalled_total 0",
         "leasebridge_calls_total{kind=\"none\",outcome=\"no_lease\",trunk_in=\"in\",trunk_out=\"\"} 0",
         "leasebridge_calls_total{kind=\"group\",outcome=\"busy\",trunk_in=\"in\",trunk_out=\"out\"} 0",
         "leasebridge_call_answer_seconds_count{trunk_out=\"out\"} 0",

@@ -266,6 +266,14 @@ pub struct CallCommand {
     pub command: LedgerCommand,
 }
 
+impl CallCommand {
+    /// Whether a new call asks to be let in.
+    #[must_use]
+    pub const fn is_admission(&self) -> bool {
+        matches!(self.command, LedgerCommand::Admit { .. })
+    }
+}
+
 /// Output to a signalling worker.
 #[derive(Debug)]
 pub struct CallNotice {

@@ -96,7 +96,10 @@ impl Call {
 
     fn fill_charge(&mut self, charge: Charge) {
         let record = &mut self.record;
-        record.duration_millis = u64::try_from(charge.duration.as_millis()).unwrap_or(u64::MAX);
+        // A millisecond begun counts: with what is below cut off, the record would show a block more
+        // than its duration is worth.
+        let millis = charge.duration.as_nanos().div_ceil(1_000_000);
+        record.duration_millis = u64::try_from(millis).unwrap_or(u64::MAX);
         record.blocks = charge.blocks;
         record.charge = Credit::for_blocks(record.rate, charge.blocks).unwrap_or(Credit(i64::MAX));
     }

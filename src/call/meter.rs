@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 const LEAD: Duration = Duration::from_secs(2);
 /// Blocks shorter than this are held in runs of up to this.
 const RUN: Duration = Duration::from_secs(5);
-/// How long a call goes on past what is held while the books have not answered. A prepaid call is
-/// not charged for it unless it is granted after all.
+/// How long a postpaid call goes on past what is held while the books have not answered. A prepaid
+/// one ends with what is held (sip-bridging 7).
 pub const OVERDUE: Duration = Duration::from_secs(5);
 
 /// Counts one call's blocks.
@@ -177,8 +177,12 @@ impl Meter {
         if self.asked.is_some() || self.refused.is_some() || covered {
             return None;
         }
-        let lead = LEAD.min(self.block / 2);
-        Some(paid.checked_sub(lead).unwrap_or(paid))
+        Some(paid.checked_sub(self.lead()).unwrap_or(paid))
+    }
+
+    /// How long before a block begins it is asked for.
+    fn lead(&self) -> Duration {
+        LEAD.min(self.block / 2)
     }
 
     /// When the call must end if nothing changes, and why.
@@ -186,11 +190,7 @@ impl Meter {
         let unpaid = match (self.refused, self.asked) {
             (Some(BlocksRefusal::NoCredit), _) => self.paid_end().map(|at| (at, Exhausted::Credit)),
             (Some(BlocksRefusal::Store), _) => self.paid_end().map(|at| (at, Exhausted::Store)),
-            (None, Some((_, asked))) => self
-                .paid_end()
-                .map(|paid| paid.max(asked))
-                .and_then(|from| from.checked_add(OVERDUE))
-                .map(|at| (at, Exhausted::Store)),
+            (None, Some((_, asked))) => self.overdue_at(asked).map(|at| (at, Exhausted::Store)),
             (None, None) => None,
         };
         let limit = self.limit.map(|at| (at, Exhausted::Limit));
@@ -199,6 +199,20 @@ impl Meter {
             (Some(unpaid), _) => Some(unpaid),
             (None, limit) => limit,
         }
+    }
+
+    /// When the books' answer to what was asked at `asked` comes too late. Prepaid time is never
+    /// exceeded for want of an answer; only where we ourselves asked too late (the process stood
+    /// still) do the books get the time that they would have had.
+    fn overdue_at(&self, asked: Instant) -> Option<Instant> {
+        let paid = self.paid_end()?;
+        if !self.prepaid {
+            return paid.max(asked).checked_add(OVERDUE);
+        }
+        if asked <= paid {
+            return Some(paid);
+        }
+        asked.checked_add(self.lead())
     }
 
     fn paid_end(&self) -> Option<Instant> {

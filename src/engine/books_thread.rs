@@ -342,6 +342,9 @@ impl<C: Core> Shell<C> {
             self.core.handle_timeout(now);
             fed = true;
         }
+        if work.calls.iter().any(CallCommand::is_admission) {
+            self.look_for_room(now.mono);
+        }
         for command in work.calls {
             self.core.call(command, now);
             fed = true;
@@ -362,6 +365,15 @@ impl<C: Core> Shell<C> {
             self.forget_answers(now);
         }
         fed
+    }
+
+    /// A call is admitted without a commit, so its admission would not meet a full disk: it would ring
+    /// only to be refused when it is answered. What the retry says of a store that failed stands.
+    fn look_for_room(&mut self, at: Instant) {
+        let room = self.store.has_room();
+        if !room || self.retry_at.is_none() {
+            self.core.set_room(room, at);
+        }
     }
 
     /// Removes kept answers whose time is over, a bounded number each time.

@@ -242,6 +242,12 @@ pub const HTTP_HANDSHAKES_FAILED: Row = counter(
     &[],
     "TLS handshakes that failed or took too long.",
 );
+/// Clients that take nothing of an answer.
+pub const HTTP_STALLED: Row = counter(
+    "leasebridge_http_stalled_total",
+    &[],
+    "Connections closed because the client took nothing of an answer for 60 s.",
+);
 /// Commits.
 pub const COMMIT_SECONDS: Row = row(
     "leasebridge_store_commit_seconds",
@@ -410,6 +416,7 @@ pub const ALL: &[Row] = &[
     HTTP_SECONDS,
     HTTP_CONNECTIONS,
     HTTP_HANDSHAKES_FAILED,
+    HTTP_STALLED,
     COMMIT_SECONDS,
     STORE_CHANGES,
     STORE_FAILURES,

@@ -253,7 +253,15 @@ impl Node {
         while let Some(work) = self.inbox.pop_front() {
             fed = true;
             match work {
-                Work::Call(command) => self.books.call(command, now),
+                Work::Call(command) => {
+                    if command.is_admission() {
+                        let room = store.has_room();
+                        if !room || self.retry_at.is_none() {
+                            self.books.set_room(room, now.mono);
+                        }
+                    }
+                    self.books.call(command, now);
+                }
                 Work::Request(ticket, command, key) => {
                     self.waiting.insert(ticket);
                     let kept = key.as_ref().and_then(|key| kept_answer(store, key));

@@ -252,6 +252,12 @@ impl Reserve {
         free >= self.margin
     }
 
+    /// Whether ordinary commits may be tried.
+    #[must_use]
+    pub fn has_room(&self) -> bool {
+        self.free() >= self.margin
+    }
+
     /// Whether the ballast is there to be spent.
     #[must_use]
     pub fn is_held(&self) -> bool {
@@ -410,7 +416,7 @@ mod tests {
         assert!(reserve.is_held());
         assert!(reserve.admits(false, 0));
         disk.store(390, Ordering::Relaxed);
-        assert!(!reserve.admits(false, 0));
+        assert!(!reserve.admits(false, 0) && !reserve.has_room());
         assert!(reserve.admits(true, 0));
         assert!(reserve.is_held());
         assert!(!reserve.breathe());
@@ -420,6 +426,7 @@ mod tests {
         disk.store(40, Ordering::Relaxed);
         assert!(!reserve.admits(true, 0));
         disk.store(399, Ordering::Relaxed);
+        assert!(reserve.has_room());
         assert!(reserve.breathe() && !reserve.is_held());
         disk.store(400, Ordering::Relaxed);
         assert!(reserve.breathe() && reserve.is_held() && ballast.exists());

@@ -254,6 +254,12 @@ impl Store for MemoryStore {
         self.state == State::Working
     }
 
+    /// A disk that is full at the next commit is full now.
+    fn has_room(&self) -> bool {
+        let next = self.plan.faults.get(&self.commits);
+        !matches!(next, Some(Fault::Full | Fault::Spent))
+    }
+
     fn size(&self) -> u64 {
         let bytes = self.shared.read(|records| {
             records
@@ -328,7 +334,9 @@ mod tests {
             .with(7, Fault::Stop { written: false });
         let mut store = MemoryStore::new(plan);
         let put = |n: u8| [change(Table::Meta, &[n], None, Some(b"x"))];
+        assert!(store.has_room());
         store.commit(&put(0)).unwrap();
+        assert!(!store.has_room());
         assert!(matches!(store.commit(&put(1)), Err(StoreError::Full)));
         store.commit_essential(&put(2)).unwrap();
         assert!(matches!(

@@ -201,6 +201,12 @@ pub trait Store: Send {
     /// ordinary commits may be tried now.
     fn breathe(&mut self) -> bool;
 
+    /// Whether there is room for ordinary commits, as the disk is at this moment. Changes nothing,
+    /// and costs so little that it may be asked for each call.
+    fn has_room(&self) -> bool {
+        true
+    }
+
     /// Bytes on disk, for the metric.
     fn size(&self) -> u64;
 

@@ -171,6 +171,8 @@ pub struct Evidence {
     data_dir: PathBuf,
     store: PathBuf,
     copy: Option<PathBuf>,
+    /// Whether there was anything to copy.
+    there: bool,
     /// Whether a copy may still be made once damage is found.
     room: bool,
 }
@@ -197,10 +199,9 @@ impl Evidence {
             .iter()
             .filter(|entry| entry.file_name().to_string_lossy().starts_with("damaged-"))
             .count();
-        let room = store.exists()
-            && size <= limit
-            && size.saturating_mul(2) <= free
-            && copies < DAMAGED_COPIES;
+        let there = store.exists();
+        let room =
+            there && size <= limit && size.saturating_mul(2) <= free && copies < DAMAGED_COPIES;
         let copied = room && !untouched;
         if copied {
             files::copy_tree(store, &copy)?;
@@ -209,6 +210,7 @@ impl Evidence {
             data_dir: data_dir.to_path_buf(),
             store: store.to_path_buf(),
             copy: copied.then_some(copy),
+            there,
             room,
         })
     }
@@ -225,6 +227,9 @@ impl Evidence {
     /// The store is damaged: keeps the copy, and says so.
     #[must_use]
     pub fn keep(self, what: &str) -> StoreError {
+        if !self.there {
+            return StoreError::Damaged(format!("{}: {what}", self.store.display()));
+        }
         let seconds = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .map_or(0, |since| since.as_secs());

@@ -428,6 +428,10 @@ impl Store for SledStore {
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.reserve.has_room()
+    }
+
     fn size(&self) -> u64 {
         files::tree_bytes(&self.dir)
     }

@@ -10,7 +10,7 @@ use crate::store::{Reader, StoreError};
 use bytes::Bytes;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, mpsc};
 
@@ -24,14 +24,31 @@ const STALL: Duration = Duration::from_secs(60);
 /// The body of an export.
 #[derive(Debug)]
 pub struct ExportStream {
-    pages: mpsc::Receiver<Result<Bytes, StoreError>>,
+    pages: mpsc::Receiver<Result<Page, StoreError>>,
+    /// The last page, or a failure, has come.
+    over: bool,
+}
+
+/// A part of the body.
+#[derive(Debug)]
+struct Page {
+    text: Bytes,
+    last: bool,
 }
 
 impl warp::Stream for ExportStream {
     type Item = Result<Bytes, StoreError>;
 
     fn poll_next(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        self.pages.poll_recv(context)
+        if self.over {
+            return Poll::Ready(None);
+        }
+        let page = ready!(self.pages.poll_recv(context));
+        // Without its last page it was given up, and must not look whole.
+        let given_up = || Err(StoreError::Failed("the client took nothing".to_owned()));
+        let page = page.unwrap_or_else(given_up);
+        self.over = page.as_ref().map_or(true, |page| page.last);
+        Poll::Ready(Some(page.map(|page| page.text)))
     }
 }
 
@@ -43,19 +60,31 @@ pub fn start(
     format: Format,
     permit: OwnedSemaphorePermit,
 ) -> ExportStream {
+    start_with(reader, query, format, permit, STALL)
+}
+
+/// [`start`], with so much patience for a client that takes nothing.
+pub(in crate::api) fn start_with(
+    reader: Arc<dyn Reader>,
+    query: RecordQuery,
+    format: Format,
+    permit: OwnedSemaphorePermit,
+    stall: Duration,
+) -> ExportStream {
     let (sender, pages) = mpsc::channel(QUEUE);
     tokio::spawn(async move {
-        feed(reader, query, format, sender).await;
+        feed(reader, query, format, sender, stall).await;
         drop(permit);
     });
-    ExportStream { pages }
+    ExportStream { pages, over: false }
 }
 
 async fn feed(
     reader: Arc<dyn Reader>,
     query: RecordQuery,
     format: Format,
-    sender: mpsc::Sender<Result<Bytes, StoreError>>,
+    sender: mpsc::Sender<Result<Page, StoreError>>,
+    stall: Duration,
 ) {
     let mut before = query.before;
     let mut first = true;
@@ -66,15 +95,18 @@ async fn feed(
             Ok(page) => page,
             Err(_) => Err(StoreError::Failed("the read was broken off".to_owned())),
         };
-        let (text, next) = match page {
-            Ok(page) => (Ok(write(&page, format, first)), page.next),
+        let (page, next) = match page {
+            Ok(page) => {
+                let (text, last) = (write(&page, format, first), page.next.is_none());
+                (Ok(Page { text, last }), page.next)
+            }
             Err(error) => {
                 tracing::error!(%error, "an export broke off");
                 (Err(error), None)
             }
         };
         let gone = !matches!(
-            tokio::time::timeout(STALL, sender.send(text)).await,
+            tokio::time::timeout(stall, sender.send(page)).await,
             Ok(Ok(()))
         );
         if gone || next.is_none() {
@@ -93,7 +125,8 @@ fn write(page: &RecordPage, format: Format, first: bool) -> Bytes {
                 show::write_csv(RECORD_ROW.iter().copied(), &mut out);
             }
             for record in &page.records {
-                show::write_csv(show::fields(record).iter().map(String::as_str), &mut out);
+                let fields = show::fields(record).map(show::inert);
+                show::write_csv(fields.iter().map(String::as_str), &mut out);
             }
             Bytes::from(out)
         }

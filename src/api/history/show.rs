@@ -67,6 +67,22 @@ pub fn write_json(record: &CallRecord, json: &mut Json) {
     json.end_object();
 }
 
+/// A cell that no spreadsheet takes for a formula: callers dial what they like, and the string is in
+/// the record. A number with its sign, `+60123456789` say, is as it is.
+#[must_use]
+pub fn inert(cell: String) -> String {
+    let Some(rest) = cell.strip_prefix(['=', '+', '-', '@', '\t', '\r', '\n']) else {
+        return cell;
+    };
+    let signed = cell.starts_with(['+', '-']);
+    let digits = rest.bytes().all(|byte| byte.is_ascii_digit());
+    if signed && digits && !rest.is_empty() {
+        cell
+    } else {
+        format!("'{cell}")
+    }
+}
+
 /// Writes one line of CSV (RFC 4180).
 pub fn write_csv<'a>(fields: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
     for (place, field) in fields.enumerate() {
@@ -132,6 +148,28 @@ mod tests {
             String::from_utf8(out).unwrap(),
             "plain,,\"a,b\",\"say \"\"hi\"\"\",\"two\r\nlines\",+6012\r\n"
         );
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for (cell, shown) in [
+            ("=cmd|' /C calc'!A0", "'=cmd|' /C calc'!A0"),
+            ("@SUM(1)", "'@SUM(1)"),
+            ("+60388880000", "+60388880000"),
+            ("-100", "-100"),
+            ("+1+1", "'+1+1"),
+            ("+", "'+"),
+            ("-1.5", "'-1.5"),
+            ("\t=1", "'\t=1"),
+            ("0388880000", "0388880000"),
+            (
+                "60388880000;phone-context=+60",
+                "60388880000;phone-context=+60",
+            ),
+            ("", ""),
+        ] {
+            assert_eq!(inert(cell.to_owned()), shown);
+        }
     }
 
     #[test]

@@ -412,9 +412,26 @@ async fn an_idempotent_answer_is_given_again_byte_for_byte() {
     let prefixed = format!("/axiata{LEASE_PATH}");
     let again = with_key(&server, "all", "k1", &prefixed, turned).await;
     assert_eq!(again.body, first.body);
-    let other = LEASE.replace("0123456789", "0198765432");
-    let got = with_key(&server, "all", "k1", LEASE_PATH, &other).await;
-    assert_eq!(got.status(), 2);
+    // What is empty is as absent: optional, unknown, before or behind, in the query too.
+    for same in [
+        format!("{LEASE}&imsi="),
+        format!("cw=&mnc&{LEASE}"),
+        format!("{LEASE}&mine="),
+    ] {
+        let again = with_key(&server, "all", "k1", LEASE_PATH, &same).await;
+        assert_eq!((again.http, &again.body), (200, &first.body), "{same}");
+    }
+    let in_query = format!("{LEASE_PATH}?imsi=");
+    let again = with_key(&server, "all", "k1", &in_query, LEASE).await;
+    assert_eq!(again.body, first.body);
+    for other in [
+        LEASE.replace("0123456789", "0198765432"),
+        format!("{LEASE}&imsi=502130123456789"),
+        format!("{LEASE}&mine=1"),
+    ] {
+        let got = with_key(&server, "all", "k1", LEASE_PATH, &other).await;
+        assert_eq!(got.status(), 2, "{other}");
+    }
     for (user, key) in [("all", "k2"), ("one", "k1")] {
         let got = with_key(&server, user, key, LEASE_PATH, LEASE).await;
         assert_ne!(got.body, first.body);

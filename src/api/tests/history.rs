@@ -1,11 +1,15 @@
 //! Call records and ledgers, read from a store's rows.
 
 use super::*;
+use crate::api::history::{Format, RecordQuery, export};
 use crate::api::operation::{ENTRY_ROW, RECORD_ROW};
+use crate::api::parameters::Period;
 use crate::books::command::OpenCallRow;
 use crate::books::records::{Entry, EntryKind, encode};
 use crate::domain::{CallId, CallRecord, EndedBy, LeaseKind, MediaFigures, ReferenceId};
+use std::pin::Pin;
 use uuid::Uuid;
+use warp::Stream as _;
 
 fn call_id(number: u128) -> CallId {
     CallId(Uuid::from_u128(number))
@@ -250,6 +254,84 @@ async fn exports_stream_everything() {
         String::from_utf8(nothing.body).unwrap(),
         format!("{}\r\n", RECORD_ROW.join(","))
     );
+}
+
+/// What was dialled stands in the record as it was; only a spreadsheet would run it.
+#[tokio::test]
+async fn an_export_for_spreadsheets_holds_no_formula() {
+    let server = start(settings()).await;
+    let mut dialled = record(1, None, 1);
+    dialled.leased_number = "=cmd".into();
+    keep(&server, &dialled);
+    let got = server.call("cdr/export", "format=csv").await;
+    let text = String::from_utf8(got.body).unwrap();
+    assert!(text.contains(",'=cmd,") && text.contains(",+60198765432,"));
+    let got = server.call("cdr/export", "format=jsonl").await;
+    assert!(String::from_utf8(got.body).unwrap().contains("\"=cmd\""));
+}
+
+/// A client that took nothing for too long, and then goes on, must not take what it gets for the
+/// whole.
+#[tokio::test]
+async fn an_export_that_was_given_up_never_looks_whole() {
+    let server = start(settings()).await;
+    for number in 1..=2500u32 {
+        keep(&server, &record(number.into(), Some(1), number.into()));
+    }
+    let query = RecordQuery {
+        customer: None,
+        reference: None,
+        period: Period {
+            from: UnixMillis(0),
+            to: UnixMillis(u64::MAX),
+        },
+        limit: 1,
+        before: None,
+        scope: CustomerScope::All,
+    };
+    let slots = Arc::new(tokio::sync::Semaphore::new(1));
+    let slot = Arc::clone(&slots).acquire_owned().await.unwrap();
+    let stall = Duration::from_millis(20);
+    let reader = server.books.reader();
+    let mut stream = export::start_with(reader, query, Format::JsonLines, slot, stall);
+    // The slot comes back while nobody reads.
+    drop(slots.acquire().await.unwrap());
+    let mut pages = Vec::new();
+    while let Some(page) =
+        std::future::poll_fn(|context| Pin::new(&mut stream).poll_next(context)).await
+    {
+        pages.push(page.is_ok());
+    }
+    assert_eq!(pages, [true, true, false]);
+}
+
+/// It is closed, and what it held is free again.
+#[tokio::test]
+async fn who_stops_reading_an_export_loses_it() {
+    let mut settings = settings();
+    settings.limits.max_exports = 1;
+    settings.limits.write_timeout = Duration::from_millis(300);
+    let server = start(settings).await;
+    // More than sockets hold.
+    for number in 1..=40_000u32 {
+        keep(&server, &record(number.into(), Some(1), number.into()));
+    }
+    let socket = tokio::net::TcpSocket::new_v4().unwrap();
+    socket.set_recv_buffer_size(4096).unwrap();
+    let mut stream = socket.connect(server.address).await.unwrap();
+    let bearer = format!("Authorization: Bearer {}\r\n", token("all"));
+    let bytes = request("POST", "/api/v1/cdr/export", "format=jsonl", &bearer);
+    stream.write_all(bytes.as_bytes()).await.unwrap();
+    let slot = tokio::time::timeout(Duration::from_secs(30), async {
+        while server.api.metrics().stalled.load(Ordering::Relaxed) == 0 {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        server.api.exports().acquire().await.unwrap()
+    });
+    drop(slot.await.expect("the export's slot should come back"));
+    while server.api.metrics().connections.load(Ordering::Relaxed) > 0 {
+        tokio::task::yield_now().await;
+    }
 }
 
 #[tokio::test]

@@ -97,6 +97,55 @@ async fn bodies_that_are_no_forms() {
     assert_eq!(twice.status(), 2);
 }
 
+/// That it is too long is said when it is known, not when all of it is there: its sender may be
+/// waiting to hear whether it should be sent at all.
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_at_once() {
+    let server = start(settings()).await;
+    let path = "/api/v1/customer/ledger";
+    let head = |length: &str| {
+        let head = format!(
+            "POST {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n{length}\r\n{}\r\n",
+            bearer()
+        );
+        head.into_bytes()
+    };
+    let half = [head("Transfer-Encoding: chunked"), b"4001\r\n".to_vec()].concat();
+    for sent in [
+        head("Content-Length: 16385"),
+        head("Content-Length: 99999999999"),
+        head("Content-Length: 20000\r\nExpect: 100-continue"),
+        // More than fits has come, and the rest does not.
+        [half, vec![b'a'; 0x4001]].concat(),
+    ] {
+        let shown = String::from_utf8_lossy(&sent[..150]).into_owned();
+        let asked = std::time::Instant::now();
+        // A body may take a minute here; the helper waits less.
+        let got = server.raw(&sent).await;
+        assert_eq!((got.status(), got.http), (2, 413), "{shown}");
+        assert!(got.head.starts_with("HTTP/1.1 413"), "{shown}: no 100");
+        assert!(asked.elapsed() < Duration::from_secs(15), "{shown}");
+    }
+    // Who sends it all the same, and only then reads, gets the answer.
+    let whole = [head("Content-Length: 600000"), vec![b'a'; 600_000]].concat();
+    let got = server.raw(&whole).await;
+    assert_eq!((got.status(), got.http), (2, 413));
+}
+
+#[tokio::test]
+async fn two_content_types_are_one_too_many() {
+    let server = start(settings()).await;
+    let form = "Content-Type: application/x-www-form-urlencoded\r\n";
+    for second in ["Content-Type: application/json\r\n", form] {
+        // The request has the one already.
+        let headers = format!("{}{second}", bearer());
+        let got = server
+            .post_with("/api/v1/customer/ledger", "customer_id=1", &headers)
+            .await;
+        assert_eq!((got.status(), got.http), (1, 400), "{second}");
+    }
+}
+
 #[tokio::test]
 async fn a_body_of_another_type_is_415() {
     let server = start(settings()).await;
@@ -285,17 +334,8 @@ async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
     settings.tls = Some(files);
     let server = start(settings).await;
     let cut = async |hello: &[u8]| {
-        let mut stream = connect(server.address, &pem, &["h2"]).await.unwrap();
-        stream.write_all(hello).await.unwrap();
-        let mut head = [0u8; 9];
-        while stream.read_exact(&mut head).await.is_ok() {
-            let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-            let mut payload = vec![0; usize::try_from(length).unwrap()];
-            stream.read_exact(&mut payload).await.unwrap();
-            if head[3] == 6 && head[4] == 0 {
-                stream.write_all(&frame(6, 1, 0, &payload)).await.ok();
-            }
-        }
+        let stream = connect(server.address, &pem, &["h2"]).await.unwrap();
+        answers_pings(stream, hello).await;
     };
     let preface = [
         b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
@@ -306,6 +346,37 @@ async fn an_idle_connection_of_http2_is_closed_though_it_answers_pings() {
             .await
             .expect("the server should close it");
     }
+}
+
+/// Says `hello` and then nothing but answers to pings, until the connection is closed.
+async fn answers_pings(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    hello: &[u8],
+) {
+    stream.write_all(hello).await.unwrap();
+    let mut head = [0u8; 9];
+    while stream.read_exact(&mut head).await.is_ok() {
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 6 && head[4] == 0 {
+            stream.write_all(&frame(6, 1, 0, &payload)).await.ok();
+        }
+    }
+}
+
+/// A window of nought: the answer is there, and nothing of it may be sent.
+#[tokio::test]
+async fn who_takes_no_answer_over_http2_is_cut() {
+    let mut settings = impatient();
+    settings.limits.write_timeout = Duration::from_millis(300);
+    let server = start(settings).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    let asked = http2_request(0x86, &[0, 4, 0, 0, 0, 0]);
+    tokio::time::timeout(Duration::from_secs(60), answers_pings(stream, &asked))
+        .await
+        .expect("the server should close it");
+    assert_eq!(server.api.metrics().stalled.load(Relaxed), 1);
 }
 
 #[tokio::test]
@@ -444,6 +515,42 @@ fn hpack(text: &str) -> Vec<u8> {
     out
 }
 
+/// A request for customer 1's ledger in HTTP/2, `scheme` as in HPACK's static table.
+fn http2_request(scheme: u8, settings: &[u8]) -> Vec<u8> {
+    // POST; path and authority by their names in the static table.
+    let mut headers = vec![0x83, scheme, 0x04];
+    headers.extend(hpack("/api/v1/customer/ledger"));
+    headers.push(0x01);
+    headers.extend(hpack("gateway.test"));
+    headers.push(0x00);
+    headers.extend(hpack("authorization"));
+    headers.extend(hpack(&format!("Bearer {}", token("all"))));
+    [
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
+        frame(4, 0, 0, settings),
+        frame(1, 4, 1, &headers),
+        frame(0, 1, 1, b"customer_id=1"),
+    ]
+    .concat()
+}
+
+async fn over_http2(
+    mut stream: impl tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin,
+    scheme: u8,
+) -> serde_json::Value {
+    stream.write_all(&http2_request(scheme, &[])).await.unwrap();
+    loop {
+        let mut head = [0u8; 9];
+        stream.read_exact(&mut head).await.unwrap();
+        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
+        let mut payload = vec![0; usize::try_from(length).unwrap()];
+        stream.read_exact(&mut payload).await.unwrap();
+        if head[3] == 0 && !payload.is_empty() {
+            return serde_json::from_slice(&payload).unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn http2_where_alpn_settles_on_it() {
     let directory = tempfile::tempdir().unwrap();
@@ -451,34 +558,16 @@ async fn http2_where_alpn_settles_on_it() {
     let mut settings = settings();
     settings.tls = Some(files);
     let server = start(settings).await;
-    let mut stream = connect(server.address, &pem, &["h2"]).await.unwrap();
-    // POST, https; path and authority by their names in the static table.
-    let mut headers = vec![0x83, 0x87, 0x04];
-    headers.extend(hpack("/api/v1/customer/ledger"));
-    headers.push(0x01);
-    headers.extend(hpack("gateway.test"));
-    headers.push(0x00);
-    headers.extend(hpack("authorization"));
-    headers.extend(hpack(&format!("Bearer {}", token("all"))));
-    let sent = [
-        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n".to_vec(),
-        frame(4, 0, 0, &[]),
-        frame(1, 4, 1, &headers),
-        frame(0, 1, 1, b"customer_id=1"),
-    ];
-    stream.write_all(&sent.concat()).await.unwrap();
-    let body = loop {
-        let mut head = [0u8; 9];
-        stream.read_exact(&mut head).await.unwrap();
-        let length = u32::from_be_bytes([0, head[0], head[1], head[2]]);
-        let mut payload = vec![0; usize::try_from(length).unwrap()];
-        stream.read_exact(&mut payload).await.unwrap();
-        if head[3] == 0 && !payload.is_empty() {
-            break payload;
-        }
-    };
-    let json: serde_json::Value = serde_json::from_slice(&body).unwrap();
-    assert_eq!(json["status"], 0);
+    let stream = connect(server.address, &pem, &["h2"]).await.unwrap();
+    assert_eq!(over_http2(stream, 0x87).await["status"], 0);
+}
+
+/// Without TLS there is nothing to settle on: it is spoken where the client begins with it.
+#[tokio::test]
+async fn http2_by_prior_knowledge_on_a_plain_connection() {
+    let server = start(settings()).await;
+    let stream = TcpStream::connect(server.address).await.unwrap();
+    assert_eq!(over_http2(stream, 0x86).await["status"], 0);
 }
 
 #[tokio::test]
@@ -523,13 +612,25 @@ async fn tls_and_a_new_certificate_while_it_runs() {
             .status(),
         0
     );
-    // Plain HTTP to a TLS port, and a client that says nothing.
-    let mut plain = TcpStream::connect(server.address).await.unwrap();
-    plain.write_all(bytes.as_bytes()).await.unwrap();
-    let mut rest = Vec::new();
-    plain.read_to_end(&mut rest).await.ok();
-    let mut silent = TcpStream::connect(server.address).await.unwrap();
-    silent.read_to_end(&mut rest).await.ok();
-    assert!(!rest.starts_with(b"HTTP"));
-    assert!(server.api.metrics().handshakes_failed.load(Relaxed) >= 2);
+}
+
+/// Plain HTTP to a TLS port, and a client that says nothing. The latter is waited for, so it must not
+/// have as long as the other tests' clients.
+#[tokio::test]
+async fn who_does_not_shake_hands_is_cut() {
+    let directory = tempfile::tempdir().unwrap();
+    let (files, _) = certificate(directory.path(), "only");
+    let mut settings = impatient();
+    settings.tls = Some(files);
+    let server = start(settings).await;
+    let plain = request("POST", "/api/v1/customer/ledger", "", &bearer());
+    for (cut, sent) in [(1, plain.as_bytes()), (2, b"")] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        stream.write_all(sent).await.unwrap();
+        let mut rest = Vec::new();
+        let end = tokio::time::timeout(Duration::from_secs(20), stream.read_to_end(&mut rest));
+        end.await.expect("the server should close it").ok();
+        assert!(!rest.starts_with(b"HTTP"));
+        assert_eq!(server.api.metrics().handshakes_failed.load(Relaxed), cut);
+    }
 }

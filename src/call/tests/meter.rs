@@ -63,9 +63,9 @@ fn blocks_are_asked_for_ahead() {
             Some(Tick::Hold(count)),
             "block {block}"
         );
-        // Until the answer only the overdue end is awaited.
+        // Until the answer only the end of what is paid is awaited.
         let paid = start + seconds(u64::from(block));
-        assert_eq!(meter.poll_timeout(), Some(paid + OVERDUE));
+        assert_eq!(meter.poll_timeout(), Some(paid));
         meter.blocks_held(count);
         let next = first + seconds(u64::from(block) * (count - 1));
         assert_eq!(meter.poll_timeout(), Some(start + next));
@@ -97,8 +97,9 @@ fn a_refused_run_is_asked_for_block_by_block() {
     assert_eq!(meter.charge(late).duration, seconds(2));
 }
 
+/// Prepaid: at the end of the paid block, however slow the store is. Postpaid: when overdue.
 #[test]
-fn books_that_do_not_answer_end_it_when_overdue() {
+fn books_that_do_not_answer_end_it() {
     for prepaid in [true, false] {
         let start = Instant::now();
         let mut meter = meter(60, prepaid, Duration::ZERO, start);
@@ -106,9 +107,9 @@ fn books_that_do_not_answer_end_it_when_overdue() {
             meter.handle_timeout(start + seconds(58)),
             Some(Tick::Hold(2))
         );
-        assert_eq!(meter.handle_timeout(start + seconds(64)), None);
-        let end = start + seconds(65);
+        let end = start + seconds(60) + if prepaid { Duration::ZERO } else { OVERDUE };
         assert_eq!(meter.poll_timeout(), Some(end));
+        assert_eq!(meter.handle_timeout(end - millis(1)), None);
         assert_eq!(
             meter.handle_timeout(end),
             Some(Tick::Exhausted(Exhausted::Store))
@@ -119,16 +120,31 @@ fn books_that_do_not_answer_end_it_when_overdue() {
 }
 
 #[test]
-fn a_late_answer_is_as_good() {
+fn an_answer_in_the_last_moment_is_as_good() {
     let start = Instant::now();
     let mut meter = meter(60, true, Duration::ZERO, start);
     assert_eq!(
         meter.handle_timeout(start + seconds(58)),
         Some(Tick::Hold(2))
     );
-    assert_eq!(meter.charge(start + seconds(63)).blocks, 1);
+    assert_eq!(meter.handle_timeout(start + millis(59_999)), None);
     meter.blocks_held(2);
     assert_eq!(meter.charge(start + seconds(63)).blocks, 2);
+    assert_eq!(meter.poll_timeout(), Some(start + seconds(118)));
+}
+
+/// A process that stood still over the end of a block does not end its calls for that: the books
+/// get as long to answer as ever, and no longer.
+#[test]
+fn who_asks_late_waits_no_longer_than_ever() {
+    let start = Instant::now();
+    let late = start + seconds(70);
+    let mut meter = meter(60, true, Duration::ZERO, start);
+    assert_eq!(meter.handle_timeout(late), Some(Tick::Hold(2)));
+    assert_eq!(meter.charge(late).blocks, 1);
+    assert_eq!(meter.poll_timeout(), Some(late + seconds(2)));
+    meter.blocks_held(2);
+    assert_eq!(meter.charge(late).blocks, 2);
     assert_eq!(meter.poll_timeout(), Some(start + seconds(118)));
 }
 
@@ -249,6 +265,24 @@ fn a_store_that_refuses_ends_postpaid_too() {
     assert_eq!(bench.record().blocks, 1);
 }
 
+/// A full disk whose ballast is spent: the books neither hold the next block nor say so in time.
+#[test]
+fn a_prepaid_call_ends_at_its_paid_block_when_the_books_are_silent() {
+    let mut bench = Bench::up();
+    bench.auto.hold = false;
+    bench.advance(millis(59_999));
+    bench.expect(&["hold 2"]);
+    bench.advance(millis(1));
+    bench.expect(&[
+        "bye caller 0/41",
+        "bye callee 0/41",
+        "close",
+        "record store_failed 1",
+        "finished",
+    ]);
+    assert_eq!(bench.record().duration_millis, 60_000);
+}
+
 #[test]
 fn maximum_duration() {
     let mut bench = Bench::new();
@@ -268,6 +302,26 @@ fn maximum_duration() {
         "finished",
     ]);
     assert_eq!(bench.record().duration_millis, 90_000);
+}
+
+/// What the record says adds up for whoever divides: ⌈duration / block⌉ is the blocks charged.
+#[test]
+fn a_duration_is_never_shorter_than_what_it_costs() {
+    let nanos = Duration::from_nanos;
+    for (time, millis, blocks) in [
+        (nanos(1), 1, 1),
+        (nanos(999_999), 1, 1),
+        (seconds(60), 60_000, 1),
+        (seconds(60) + nanos(1), 60_001, 2),
+        (seconds(60) + nanos(500_000), 60_001, 2),
+    ] {
+        let mut bench = Bench::up();
+        bench.advance(time);
+        bench.caller(LegEvent::Ended(cause(0, 16)));
+        let record = bench.record();
+        let seen = (record.duration_millis, record.blocks);
+        assert_eq!(seen, (millis, blocks), "{time:?}");
+    }
 }
 
 #[test]

@@ -345,8 +345,8 @@ impl Run {
         self.check_holds(late);
     }
 
-    /// While a call is up, what is held covers the time so far, but for the grace given to books
-    /// that have not answered yet.
+    /// While a call is up, what is held covers the time so far, but for the grace that a postpaid
+    /// call gives to books that have not answered yet.
     fn check_holds(&self, late: u64) {
         let (Some(start), None) = (self.seen.accepted, self.seen.ended) else {
             return;
@@ -354,7 +354,9 @@ impl Run {
         let elapsed = self.bench.now.mono - start;
         let held = self.block * u32::try_from(self.seen.held).unwrap();
         // One late timer asks, the next one ends: each may be late.
-        let slack = OVERDUE + Duration::from_millis(2 * late + 1);
+        let prepaid = self.bench.admission.prepaid;
+        let grace = if prepaid { Duration::ZERO } else { OVERDUE };
+        let slack = grace + Duration::from_millis(2 * late + 1);
         assert!(elapsed <= held + slack, "{elapsed:?} with {held:?} held");
     }
 

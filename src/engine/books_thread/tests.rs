@@ -20,6 +20,8 @@ struct Stub {
     gate: Option<mpsc::Receiver<()>>,
     timeouts: Option<mpsc::Sender<()>>,
     due: Option<Instant>,
+    /// What it was told of the disk last.
+    full: bool,
 }
 
 impl Stub {
@@ -82,6 +84,19 @@ impl Core for Stub {
         }
     }
     fn call(&mut self, command: CallCommand, _: Now) {
+        if command.is_admission() {
+            let refusal = if self.full {
+                Refusal::BooksUnavailable
+            } else {
+                Refusal::NoLease
+            };
+            self.out.push_back(Output::Notice(CallNotice {
+                worker: command.worker,
+                key: command.key,
+                event: BooksEvent::Refused(refusal),
+            }));
+            return;
+        }
         let key = [&b"call"[..], &command.key.0.to_be_bytes()].concat();
         self.write(key, vec![1]);
         self.holds.push(command);
@@ -127,7 +142,9 @@ impl Core for Stub {
     fn poll_output(&mut self) -> Option<Output> {
         self.out.pop_front()
     }
-    fn set_room(&mut self, _: bool, _: Instant) {}
+    fn set_room(&mut self, room: bool, _: Instant) {
+        self.full = !room;
+    }
 }
 
 enum Seen {
@@ -169,6 +186,16 @@ fn hold(key: u64, worker: u16) -> CallCommand {
         key: CallKey(key),
         call_id: CallId(uuid::Uuid::nil()),
         command: LedgerCommand::Hold(1),
+    }
+}
+
+fn admission() -> CallCommand {
+    CallCommand {
+        command: LedgerCommand::Admit {
+            dialled: E164::from_packed(60_312_345_678).unwrap(),
+            caller: None,
+        },
+        ..hold(9, 0)
     }
 }
 
@@ -293,16 +320,8 @@ fn a_full_queue_refuses_each_in_its_own_words() {
         block_on(handle.request(topup(3), None)),
         Reply::Outcome(Err(BUSY))
     ));
-    let command = |command| CallCommand {
-        command,
-        ..hold(9, 0)
-    };
-    let admit = || LedgerCommand::Admit {
-        dialled: E164::from_packed(60_312_345_678).unwrap(),
-        caller: None,
-    };
-    handle.call(command(admit())).unwrap();
-    let refused = handle.call(command(admit())).unwrap_err();
+    handle.call(admission()).unwrap();
+    let refused = handle.call(admission()).unwrap_err();
     assert!(matches!(
         refused.event,
         BooksEvent::Refused(Refusal::BooksUnavailable)
@@ -357,6 +376,33 @@ fn a_full_disk_refuses_requests_and_keeps_calls_going() {
     }
     assert!(handle.metrics().commits_full.get() > 0);
     assert_eq!(stored(&handle, &1u32.to_be_bytes()), None);
+    handle.stop();
+}
+
+/// An admission needs no commit that could fail: without a look at the disk it would ring, and be
+/// refused when it is answered.
+#[test]
+fn a_call_is_refused_on_a_full_disk_before_it_rings() {
+    let plan = FaultPlan::none().with(1, Fault::Full);
+    let (handle, told) = started(Stub::default(), MemoryStore::new(plan), Limits::default());
+    let refused = || {
+        handle.call(admission()).unwrap();
+        loop {
+            if let Seen::Notice(notice) = told.recv().unwrap()
+                && let BooksEvent::Refused(refusal) = notice.event
+            {
+                return refusal;
+            }
+        }
+    };
+    assert_eq!(refused(), Refusal::BooksUnavailable);
+    assert_eq!(refused(), Refusal::BooksUnavailable);
+    // What a running call needs passes, and what comes after it finds room.
+    handle.call(hold(1, 0)).unwrap();
+    while handle.metrics().commits.get() < 2 {
+        std::thread::yield_now();
+    }
+    while refused() != Refusal::NoLease {}
     handle.stop();
 }
 

@@ -123,11 +123,12 @@ impl Wire {
 
     /// A record agrees with what was seen. `exact`: nothing has failed that may have cost the
     /// gateway a block. `patient`: nothing kept it from waiting for an ACK that came after the end.
+    /// `prepaid`: no store however slow or full lets it run past what is paid (sip-bridging 7).
     /// `crashed`: for a call that a crash ended, when, and how many blocks its open-call record had.
     pub fn agrees(
         &self,
         record: &CallRecord,
-        (exact, patient): (bool, bool),
+        (exact, patient, prepaid): (bool, bool, bool),
         crashed: Option<(Instant, u64)>,
     ) -> Result<(), String> {
         let call = record.call_id;
@@ -180,7 +181,7 @@ impl Wire {
             ));
         }
         let due = acknowledged.map_or(0, |_| begun);
-        let short = !exact && record.blocks > 0 && record.blocks < due;
+        let short = !exact && !prepaid && record.blocks > 0 && record.blocks < due;
         let forgone = hopeless && record.blocks == 0;
         if record.blocks != due && !short && !forgone {
             return Err(format!(

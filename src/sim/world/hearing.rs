@@ -7,7 +7,7 @@ use super::super::text;
 use super::{Broken, Checked, Event, World};
 use crate::books::Ticket;
 use crate::books::command::{Answer, Command, Outcome, Reply};
-use crate::domain::{CallRecord, LeaseKind};
+use crate::domain::{CallRecord, ChargeMethod, LeaseKind};
 use crate::store::Change;
 use bytes::Bytes;
 use std::net::SocketAddr;
@@ -175,7 +175,14 @@ impl World {
             if !self.weather.wild {
                 let exact = !self.faulted && self.weather.commit < 100;
                 let patient = !self.hurried && !self.cut_off;
-                self.wire.agrees(&record, (exact, patient), crashed)?;
+                // Nobody's method of charging is changed here.
+                let account = record
+                    .customer_id
+                    .and_then(|id| self.ledger.accounts.get(&id));
+                let prepaid = account
+                    .is_some_and(|account| account.customer.charge_method == ChargeMethod::Prepaid);
+                let known = (exact, patient, prepaid);
+                self.wire.agrees(&record, known, crashed)?;
                 self.is_private(&record)?;
             }
             self.records.push(record);

@@ -293,6 +293,8 @@ fn a_store_rolled_back_as_a_whole_is_a_gap() {
     fs::remove_dir_all(&live).unwrap();
     let said = open(dir.path()).map(drop).unwrap_err().to_string();
     assert!(said.contains("it is not there, but commit"), "{said}");
+    // Nor is there anything to copy, which is not for want of room.
+    assert!(!said.contains("copy"), "{said}");
 }
 
 #[test]
