@@ -76,6 +76,14 @@ pub(super) struct Rows {
 }
 
 impl Rows {
+    /// None yet, and room for as many as another has: growing by doubling would hold up a commit.
+    fn with_room_of(other: &Self) -> Self {
+        Self {
+            ordered: BTreeMap::new(),
+            keyed: HashMap::with_capacity(other.keyed.len()),
+        }
+    }
+
     pub fn get(&self, key: &Key) -> Option<&Row> {
         if key.table.is_scanned() {
             self.keyed.get(key)
@@ -176,7 +184,8 @@ impl Layers {
         if self.frozen.is_some() {
             return false;
         }
-        let rows = std::mem::take(&mut self.active);
+        let next = Rows::with_room_of(&self.active);
+        let rows = std::mem::replace(&mut self.active, next);
         self.frozen = Some(Arc::new(Frozen { rows, head }));
         true
     }
