@@ -258,3 +258,98 @@ fn take<T>(queue: &mut VecDeque<T>, most: usize) -> Vec<T> {
     let count = queue.len().min(most);
     queue.drain(..count).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::{CallId, CallKey, Credit, CustomerId};
+    use std::thread;
+
+    const NEVER: Duration = Duration::from_secs(3600);
+
+    fn hold(key: u64) -> CallCommand {
+        CallCommand {
+            worker: 0,
+            key: CallKey(key),
+            call_id: CallId(uuid::Uuid::nil()),
+            command: LedgerCommand::Hold(2),
+        }
+    }
+
+    fn request() -> Request {
+        Request {
+            command: Command::TopUp {
+                customer: CustomerId(1),
+                credit: Credit(1),
+            },
+            idempotency: None,
+            reply: oneshot::channel().0,
+        }
+    }
+
+    /// Waits beside, as the books thread does, with nothing else to wake it for an hour.
+    fn waiting(inbox: &Arc<Inbox>) -> thread::JoinHandle<Work> {
+        let beside = Arc::clone(inbox);
+        let waits = thread::spawn(move || beside.wait(Instant::now() + NEVER));
+        while inbox.lock().asleep_until.is_none() {
+            thread::yield_now();
+        }
+        waits
+    }
+
+    #[test]
+    fn what_can_wait_wakes_who_would_sleep_longer() {
+        let inbox = Arc::new(Inbox::new(Limits::default()));
+        let waits = waiting(&inbox);
+        let before = Instant::now();
+        inbox.push_call(hold(1)).unwrap();
+        let work = waits.join().unwrap();
+        assert_eq!(work.calls.len(), 1);
+        let due = work.due.expect("a time by which it must be committed");
+        assert!(due >= before + CALL_LINGER && due <= Instant::now() + CALL_LINGER);
+    }
+
+    #[test]
+    fn what_can_wait_goes_with_the_next_that_cannot() {
+        let inbox = Inbox::new(Limits::default());
+        inbox.push_call(hold(1)).unwrap();
+        inbox.push_call(hold(2)).unwrap();
+        assert!(!inbox.lock().called);
+        assert!(inbox.push_request(request()));
+        let work = inbox.wait(Instant::now() + NEVER);
+        assert_eq!((work.calls.len(), work.requests.len()), (2, 1));
+        assert!(!inbox.lock().called && inbox.lock().due.is_none());
+    }
+
+    #[test]
+    fn a_crowd_gathers_and_one_client_does_not() {
+        let inbox = Arc::new(Inbox::new(Limits::default()));
+        let push = |count| (0..count).for_each(|_| assert!(inbox.push_request(request())));
+        push(1);
+        assert!(inbox.lock().called, "a request by itself is taken at once");
+        inbox.wait(Instant::now());
+        push(CROWD);
+        assert_eq!(inbox.wait(Instant::now()).requests.len(), CROWD);
+        push(1);
+        assert!(!inbox.lock().called && inbox.lock().due.is_some());
+        // It is taken though nobody calls; then the crowd is gone.
+        let work = inbox.wait(Instant::now() + NEVER);
+        assert_eq!(work.requests.len(), 1);
+        push(1);
+        assert!(inbox.lock().called);
+    }
+
+    #[test]
+    fn a_crowd_that_is_gone_is_forgotten() {
+        let inbox = Arc::new(Inbox::new(Limits::default()));
+        (0..CROWD).for_each(|_| assert!(inbox.push_request(request())));
+        inbox.wait(Instant::now());
+        let waits = waiting(&inbox);
+        while inbox.lock().crowded {
+            thread::yield_now();
+        }
+        // So whoever comes now is by himself.
+        assert!(inbox.push_request(request()));
+        assert_eq!(waits.join().unwrap().requests.len(), 1);
+    }
+}
