@@ -75,7 +75,7 @@ fn a_packet_allocates_nothing() {
     };
     let to = flow.end(Side::Caller).ports.local(Port::Rtp);
     relay.install(FlowId(1), flow);
-    relay.flush();
+    relay.flush(Instant::now());
     let metrics = threads.metrics();
     // Two pairs adopted, one flow installed.
     while metrics.snapshot().commands < 3 {
