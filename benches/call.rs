@@ -39,6 +39,12 @@ impl Numbering for World {
     fn normalise(&self, _: TrunkId, digits: &str) -> Option<E164> {
         E164::from_digits(digits.strip_prefix('+').unwrap_or(digits))
     }
+    fn normalise_identity(&self, trunk: TrunkId, digits: &str) -> Option<E164> {
+        self.normalise(trunk, digits)
+    }
+    fn can_dial(&self, _: TrunkId, _: E164) -> bool {
+        true
+    }
     fn is_emergency(&self, _: TrunkId, dialled: &str) -> bool {
         dialled == "999"
     }

@@ -99,6 +99,18 @@ def _(t):
     t.equal(t.g.records(0), [], "records")
 
 
+@case("trunks: unknown_source 403 answers an outbound trunk that calls", sip={"unknown_source": "403"})
+def _(t):
+    leg = Leg(t.phone("callee"), CALLER)
+    leg.invite(single(t))
+    leg.refused(403)
+    leg.phone.send(leg._request("MESSAGE", leg.uri, 7))
+    leg.expect(403)
+    options(leg.phone)
+    leg.phone.expect(200)
+    t.equal(t.g.records(0), [], "records")
+
+
 @case("trunks: an unknown source is dropped and counted")
 def _(t):
     leg = Leg(t.phone("stranger"), CALLER)
@@ -480,9 +492,59 @@ def _(t):
     t.check("sip:60199990001@" in b.request_got.get("from"), "From is " + b.request_got.get("from"))
 
 
-@case("numbers: tech prefix on both trunks", inbound={"numbers": {"prefix": "9991", "strip": 0}}, outbound={"numbers": {"prefix": "777", "strip": 2}})
+STRIPPED = {"numbering": {"default_country": "MY", "allowed_targets": ["MY", "DE"]},
+            "outbound": {"numbers": {"prefix": "777", "strip": 2}, "trusted": True}}
+
+
+@case("numbers: tech prefix on both trunks", inbound={"numbers": {"prefix": "9991", "strip": 0}}, **STRIPPED)
 def _(t):
-    national(t, "prefix", lambda n: "9991" + n[1:], "999160199990001", "777122223333")
+    _, b = national(t, "prefix", lambda n: "9991" + n[1:], "999160199990001", "777122223333")
+    for name in ("From", "P-Asserted-Identity"):
+        t.check("sip:60199990001@" in b.request_got.get(name.lower()), f"{name} is " + b.request_got.get(name.lower()))
+
+
+@case("numbers: with a tech prefix callers are known without it, and shown without it",
+      inbound={"numbers": {"prefix": "9991", "strip": 0}}, **STRIPPED)
+def _(t):
+    caller, callee = t.sides()
+    t.customer = t.g.customer()
+    dialled, shown, _ = t.g.group(t.customer, DRIVER, RIDER)
+    for number in (RIDER[1:], RIDER, "9991" + RIDER[1:]):
+        a = Leg(caller, number)
+        a.invite("9991" + dialled[1:])
+        b = Leg.invited(callee)
+        for name in ("from", "p-asserted-identity"):
+            t.check(f"sip:{shown[1:]}@" in b.request_got.get(name), f"{name} is " + b.request_got.get(name))
+        b.reply(486)
+        a.refused(486)
+    t.record(3, caller=RIDER, lease_kind="group")
+
+
+@case("numbers: a trunk that leaves out the country code takes no number of another country", **STRIPPED)
+def _(t):
+    caller, callee = t.sides()
+    t.customer = t.g.customer()
+    number, _ = t.g.single(t.customer, "+4930123456")
+    a = Leg(caller, CALLER)
+    a.invite(number)
+    m = a.refused(503)
+    t.check("cause=34" in m.get("reason") and not m.get("retry-after"), "Reason is " + m.get("reason"))
+    callee.silent("INVITE", 0.3)
+    t.record(sip_code="503", reason="no_trunk")
+
+
+@case("numbers: the next trunk takes it", **STRIPPED, **SECOND)
+def _(t):
+    caller, second = t.phone("caller"), t.phone("second")
+    t.customer = t.g.customer()
+    number, _ = t.g.single(t.customer, "+4930123456")
+    a = Leg(caller, CALLER)
+    a.invite(number)
+    b = Leg.invited(second)
+    t.equal(b.number, "+4930123456", "the callee's number on the wire")
+    b.reply(486)
+    a.refused(486)
+    t.record(trunk_out="carrier-two")
 
 
 @case("identity: P-Asserted-Identity of a trusted trunk counts, From does not")
@@ -603,7 +665,7 @@ def _(t):
             return "\r\n".join(lines[:at] + [lines[at]] + lines[at:])
         return change
 
-    for name in ("From", "To", "Call-ID", "CSeq", "Contact"):
+    for name in ("From", "To", "Call-ID", "CSeq", "Contact", "Max-Forwards"):
         broken(without(name), name)
     for name in ("From", "To", "Call-ID", "CSeq", "Max-Forwards"):
         broken(twice(name), name)
@@ -620,6 +682,25 @@ def _(t):
     options(caller)
     caller.expect(200)
     t.equal(t.g.metric("leasebridge_sip_dialogs"), 0, "dialogs")
+
+
+@case("messages: an INVITE has one Contact, of SIP")
+def _(t):
+    caller, callee = t.sides()
+    number = single(t)
+    here = f"<sip:{caller.host}>"
+    for contacts, says in (([here, "<sip:x@192.0.2.1>"], "Repeated"), ([f"{here}, <sip:x@192.0.2.1>"], "Repeated"),
+                           (["<tel:+60123456789>"], "Malformed"), (["*"], "Malformed")):
+        a = Leg(caller, CALLER)
+        a.invite(number, drop=("Contact",), extra=[f"Contact: {c}" for c in contacts])
+        m = a.refused(400)
+        t.check(f"{says} Contact" in m.start, f"{contacts}: {m.start}")
+    callee.silent("INVITE", 0.3)
+    t.record(4, sip_code="400")
+    a, b = connect(caller, callee, number)
+    a.request("INVITE", caller.sdp(), extra=["Contact: <sip:x@192.0.2.1>"])
+    a.expect(400)
+    hang_up(a, b)
 
 
 @case("messages: too many headers or too long a header: refused cheaply")
@@ -878,6 +959,69 @@ def _(t):
     t.check("tag=one" in b.bye_comes().get("to"), "BYE to the first")
     a.expect(200)
     t.record(sip_code="200", blocks="1")
+
+
+@case("legs: an answer that comes after a failure gets ACK and BYE")
+def _(t):
+    caller, callee = t.sides()
+    a = Leg(caller, CALLER)
+    a.invite(single(t))
+    b = Leg.invited(callee)
+    b.reply(180, "Ringing", tag="one")
+    a.expect(180)
+    b.reply(486, tag="one")
+    t.check("tag=one" in b.expect("ACK ").get("to"), "the failure is acknowledged")
+    a.refused(486)
+    b.answer(tag="two")
+    t.check("tag=two" in b.expect("ACK ").get("to"), "the answer is acknowledged")
+    t.check("tag=two" in b.bye_comes().get("to"), "the answer is hung up")
+    caller.silent("SIP/2.0 2")
+    t.record(sip_code="486", charge="0")
+    t.becomes(lambda: t.g.metric("leasebridge_sip_dialogs"), 0, "dialogs")
+
+
+@case("media: format parameters pass by their codec's list")
+def _(t):
+    caller, callee = t.sides()
+    number = single(t)
+    pieces = ["601;222;233;33", "6012=222=3333", "6012*222*3333", "60/122/223/333", "6,0,1,2,2,2,2,3,3,3,3", "60122223333",
+              "x=7f00" + "%02x03" % t.g.net, f"127/0/{t.g.net}/3", f"127,0,{t.g.net},3"]
+    a = Leg(caller, CALLER)
+    offered = ["a=fmtp:111 useinbandfec=1;x-note=5", "a=fmtp:101 0-15,66", "a=fmtp:8 vad=no"]
+    a.invite(number, body=caller.sdp("8 111 101", extra=offered))
+    b = Leg.invited(callee)
+    fmtp = lambda m: [l for l in m.body.split("\r\n") if l.startswith("a=fmtp")]
+    t.equal(fmtp(b.request_got), ["a=fmtp:8 vad=no", "a=fmtp:111 useinbandfec=1", "a=fmtp:101 0-15,66"], "the offer's")
+    for codec in (8, 111, 101):
+        for text in pieces:
+            b.reply(183, "Progress", callee.sdp("8 111 101", extra=[f"a=fmtp:{codec} {text}"]), tag=f"t{codec}x{len(text)}")
+    b.answer(body=callee.sdp("8 111 101", extra=[f"a=fmtp:111 maxplaybackrate=60;maxaveragebitrate=122223333"] +
+                             ["a=fmtp:111 maxplaybackrate=601;maxptime=22;minptime=22;ptime=33;maxaveragebitrate=33", "a=fmtp:101 0-15"]))
+    ok = a.answered()
+    t.equal(fmtp(ok), ["a=fmtp:111 maxplaybackrate=60", "a=fmtp:101 0-15"], "the answer's")
+    for m in [m for m in caller.copies if b"a=fmtp" in m and b"200 OK" not in m]:
+        t.check(False, f"{m!r} came")
+    hang_up(a, b)
+    t.record(sip_code="200")
+
+
+@case("media: a subscriber's number may have the digits of our ports",
+      media={"ports": "22122-22131"}, numbering={"allowed_targets": ["*"]}, calls={"per_lease": 0})
+def _(t):
+    caller, callee = t.sides()
+    t.customer = t.g.customer()
+    number, _ = t.g.single(t.customer, "+68222122")
+    ports = set()
+    for _ in range(8):
+        a = Leg(caller, CALLER)
+        a.invite(number)
+        b = Leg.invited(callee)
+        b.answer()
+        ports.add(a.answered().media()[1])
+        hang_up(a, b)
+    t.check(22122 in ports, f"the ports were {sorted(ports)}")
+    for record in t.g.records(8):
+        t.equal((record["sip_code"], record["guard_hits"]), ("200", "0"), "a record's code and guard hits")
 
 
 @case("legs: a tel URI, compact and folded headers, odd case")

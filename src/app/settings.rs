@@ -9,7 +9,7 @@ use crate::books::command::PoolRange;
 use crate::call;
 use crate::call::context::SingleCallerId;
 use crate::config::{self, Config};
-use crate::domain::numbering::{NumberForm, Plan};
+use crate::domain::numbering::{NumberForm, Plan, calling_code};
 use crate::domain::{Tariff, TrunkId, UnixMillis};
 use crate::media::settings as media;
 use crate::relay::socket::RelayConfig;
@@ -334,7 +334,9 @@ fn form(config: &Config, form: &config::NumberForm) -> NumberForm {
                 .into(),
         ),
         config::NumberForm::Prefix { prefix, strip } => {
-            NumberForm::Prefix(prefix.as_str().into(), *strip)
+            let home = config.numbering.default_country.as_deref();
+            let code = home.filter(|_| *strip > 0).and_then(calling_code);
+            NumberForm::Prefix(prefix.as_str().into(), code.unwrap_or_default().into())
         }
     }
 }

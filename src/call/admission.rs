@@ -90,7 +90,9 @@ fn usable_number(identity: &Identity, invite: &Invite, context: &Context<'_>) ->
     if identity.user.is_empty() || (identity.withheld && !identity.asserted) {
         return None;
     }
-    context.numbering.normalise(invite.trunk, &identity.user)
+    context
+        .numbering
+        .normalise_identity(invite.trunk, &identity.user)
 }
 
 /// What the callee sees (sip-bridging 4).

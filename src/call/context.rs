@@ -85,9 +85,14 @@ pub trait Directory {
 
 /// Telephone numbers as trunks write them.
 pub trait Numbering {
-    /// Dialled digits, or a caller's, to E.164 by the number form of `trunk`; `None` where they are
-    /// no number. Any 7 to 15 digits do (sip-bridging 2).
+    /// Dialled digits to E.164 by the number form of `trunk`; `None` where they are no number. Any
+    /// 7 to 15 digits do (sip-bridging 2).
     fn normalise(&self, trunk: TrunkId, digits: &str) -> Option<E164>;
+    /// A caller's digits likewise; forms may write callers otherwise than what is dialled.
+    fn normalise_identity(&self, trunk: TrunkId, digits: &str) -> Option<E164>;
+    /// Whether the number form of `trunk` has a way to write `number`: else no call to it goes out
+    /// there.
+    fn can_dial(&self, trunk: TrunkId, number: E164) -> bool;
     /// Whether what was dialled on `trunk` is an emergency number, compared as dialled.
     fn is_emergency(&self, trunk: TrunkId, dialled: &str) -> bool;
     /// National spellings of `number`, for the privacy guard.

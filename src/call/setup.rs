@@ -10,7 +10,7 @@ use super::event::{
     LegEvent, MediaCommand, MediaEvent, Output, Refusal, Role, SipCommand, TrunkNews,
 };
 use super::leg::Leg;
-use crate::domain::{EndedBy, LeaseKind, Now, Side, TrunkId};
+use crate::domain::{E164, EndedBy, LeaseKind, Now, Side, TrunkId};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::time::{Duration, Instant};
@@ -271,9 +271,8 @@ impl Call {
     fn try_next(&mut self, now: Now, context: &mut Context<'_>) {
         let Some(setup) = &mut self.setup else { return };
         let chosen = if setup.tried.len() < MAX_ATTEMPTS {
-            context
-                .trunks
-                .choose(&setup.tried, context.random, now.mono)
+            let closed = closed(&setup.tried, self.record.callee, context);
+            context.trunks.choose(&closed, context.random, now.mono)
         } else {
             None
         };
@@ -496,8 +495,9 @@ impl Call {
         self.trunk_news(TrunkNews::Dead);
         let Some(setup) = &mut self.setup else { return };
         setup.told_dead = true;
+        let closed = closed(&setup.tried, self.record.callee, context);
         let more =
-            setup.tried.len() < MAX_ATTEMPTS && context.trunks.has_another(&setup.tried, now.mono);
+            setup.tried.len() < MAX_ATTEMPTS && context.trunks.has_another(&closed, now.mono);
         if !more {
             return;
         }
@@ -526,4 +526,22 @@ fn configured(cause: Cause, status: u16) -> Cause {
 /// A 183 that has lost its SDP would leave the caller in silence: 180 makes it ring.
 const fn bare_progress(status: u16) -> u16 {
     if status == 183 { 180 } else { status }
+}
+
+/// Trunks that a call cannot go out by: those it has tried, and those whose number form has no way
+/// to write the callee.
+fn closed(
+    tried: &[TrunkId],
+    callee: Option<E164>,
+    context: &Context<'_>,
+) -> SmallVec<[TrunkId; 8]> {
+    let mut closed = SmallVec::from_slice(tried);
+    let Some(callee) = callee else { return closed };
+    let places = (0..=u16::MAX).take(context.trunks.places());
+    closed.extend(
+        places
+            .map(TrunkId)
+            .filter(|trunk| !context.numbering.can_dial(*trunk, callee)),
+    );
+    closed
 }

@@ -3,6 +3,7 @@
 use super::reader::Section;
 use super::sip::overlap;
 use super::{Config, Environment, NumberForm};
+use crate::domain::numbering::calling_code;
 
 /// Descriptors that are open beside ports and connections: store, logs, event loops, listeners.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -11,6 +12,7 @@ pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environm
     listeners(config, root);
     media_and_sip(config, root);
     national_needs_country(config, root);
+    strip_is_the_country_code(config, root);
     clients_need_keys(config, root);
     if let Some(limit) = environment.descriptor_limit {
         descriptors(config, root, limit);
@@ -52,6 +54,39 @@ fn national_needs_country(config: &Config, root: &Section<'_>) {
         });
         if national {
             section.fault("numbers", "\"national\" needs numbering.default_country");
+        }
+    }
+}
+
+/// What `strip` leaves out can only be the code of the home country: anything else makes another
+/// subscriber's number of a number.
+fn strip_is_the_country_code(config: &Config, root: &Section<'_>) {
+    let home = config.numbering.default_country.as_deref();
+    let code = home.and_then(calling_code);
+    for section in root.sections("trunk", "name") {
+        let named = |name: &str| {
+            let value = section.value("name");
+            value.and_then(|value| value.text().map(|text| text == name)) == Some(true)
+        };
+        let strip = config
+            .trunks
+            .iter()
+            .find(|trunk| named(&trunk.name))
+            .and_then(|trunk| match &trunk.numbers {
+                NumberForm::Prefix { strip, .. } => Some(usize::from(*strip)),
+                _ => None,
+            });
+        match (strip, &code) {
+            (None | Some(0), _) => {}
+            (Some(_), None) => section.fault("numbers", "strip needs numbering.default_country"),
+            (Some(strip), Some(code)) if strip == code.len() => {}
+            (Some(_), Some(code)) => {
+                let length = code.len();
+                let message = format!(
+                    "strip leaves out the country code of numbering.default_country, +{code}: it is {length}, or 0"
+                );
+                section.fault("numbers", message);
+            }
         }
     }
 }

@@ -348,6 +348,19 @@ fn number_forms_are_read() {
     };
     assert_eq!(form("{ prefix = \"9991\", strip = 2 }").unwrap(), prefix);
     assert!(form("{ prefix = \"9991\", stripe = 2 }").is_err());
+    for strip in [1, 3, 14] {
+        let text = format!(
+            "[numbering]\ndefault_country = \"MY\"\n{TRUNKS}numbers = {{ prefix = \"9\", strip = {strip} }}\n"
+        );
+        assert_fault(
+            &text,
+            "country code of numbering.default_country, +60: it is 2, or 0",
+        );
+    }
+    assert_fault(
+        &format!("{TRUNKS}numbers = {{ prefix = \"9991\", strip = 2 }}\n"),
+        "trunk \"out\" numbers: strip needs numbering.default_country",
+    );
     assert!(form("{ strip = 2 }").is_err());
     assert!(form("\"local\"").is_err());
     assert_fault(

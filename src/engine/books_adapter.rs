@@ -52,6 +52,16 @@ impl Numbering for Directory {
         self.plan.normalise_wire(form, digits)
     }
 
+    fn normalise_identity(&self, trunk: TrunkId, digits: &str) -> Option<E164> {
+        let form = self.forms.get(usize::from(trunk.0))?;
+        self.plan.normalise_identity(form, digits)
+    }
+
+    fn can_dial(&self, trunk: TrunkId, number: E164) -> bool {
+        let form = self.forms.get(usize::from(trunk.0));
+        form.is_some_and(|form| form.write(number).is_some())
+    }
+
     fn is_emergency(&self, trunk: TrunkId, dialled: &str) -> bool {
         let own = self.emergency.get(usize::from(trunk.0));
         self.plan.is_emergency(dialled)

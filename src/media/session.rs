@@ -115,7 +115,7 @@ impl Session {
     #[must_use]
     pub fn new(flow: FlowId, random: u64) -> Self {
         let leg = |shift: u32| Leg {
-            // Five digits at most: shorter than any telephone number.
+            // Five digits at most: the guard knows it by that (`sip/guard/ours.rs`).
             session: u32::try_from(random >> shift & 0xffff).unwrap_or(0) + 1,
             ..Leg::default()
         };

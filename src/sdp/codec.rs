@@ -60,7 +60,8 @@ impl<'a> Codec<'a> {
         let sound = free_text::is_token(name, 32)
             && !free_text::holds_number(name)
             && name.bytes().any(|byte| byte.is_ascii_alphabetic())
-            && free_text::may_pass(name)
+            && !free_text::holds_address(name)
+            && !name.contains('%')
             && parts.next().is_none();
         if !sound {
             return None;

@@ -21,6 +21,7 @@
 
 pub mod codec;
 pub mod free_text;
+pub mod parameters;
 pub mod parse;
 pub mod rewrite;
 pub mod shape;

@@ -3,7 +3,7 @@
 //! direction, `rtcp-mux`; never candidates, `cname`, `extmap`, labels, names or texts).
 
 use super::codec::{Codec, CodecList};
-use super::free_text;
+use super::parameters;
 use super::parse::{Bandwidth, Description, Direction, Media};
 use super::shape::{Line, Protocol, Refused, Shape};
 use smallvec::SmallVec;
@@ -190,7 +190,7 @@ fn write_attributes(
             .iter()
             .filter(|(known, _)| *known == number)
         {
-            if free_text::may_pass(text) {
+            if let Some(text) = parameters::passing(passing.codec.as_ref(), text) {
                 write!(out, "a=fmtp:{number} {text}\r\n")?;
             }
         }

@@ -6,9 +6,11 @@
 //! table look-up a byte.
 //!
 //! Numbers are matched as runs of digits at their boundaries, after percent-decoding and with
-//! separators (space, `-`, `.`, `(`, `)`, `/`, `_`, `\`) left out: `+60 12-345%2D6789` is
+//! separators (blanks and punctuation of any kind) left out: `+60 12-345%2D6789` is
 //! `60123456789`, `960123456789` is not. Addresses are matched as they were written and in their
-//! canonical form, without regard to case.
+//! canonical form, without regard to case. In format parameters both are looked for in pieces as
+//! well (`pieces`). Not matched are our own words (`ours`): addresses, ports and ids that have the
+//! digits of a number by chance.
 #![cfg_attr(
     not(test),
     deny(
@@ -20,6 +22,8 @@
     )
 )]
 
+mod ours;
+mod pieces;
 mod scan;
 #[cfg(test)]
 mod tests;
@@ -29,6 +33,7 @@ use bytes::{Bytes, BytesMut};
 use scan::{Hit, Pattern, Watch};
 use smallvec::SmallVec;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 /// Most numbers protected towards one side, and addresses learnt from one side; further ones are
 /// refused by `protect` and `learn`, which say so.
@@ -47,6 +52,8 @@ pub struct Guard {
     numbers: [SmallVec<[Box<str>; 0]>; 2],
     /// Addresses that the caller, the callee uses.
     addresses: [SmallVec<[Box<str>; 2]>; 2],
+    /// Our own addresses: their digits are no number.
+    own: Arc<[IpAddr]>,
 }
 
 /// What in a message is an echo of its receiver's own words (RFC 3261 §8.2.6.2, §12.2.1.1).
@@ -83,6 +90,15 @@ const fn index(side: Side) -> usize {
 }
 
 impl Guard {
+    /// A guard that knows our own addresses.
+    #[must_use]
+    pub fn new(own: Arc<[IpAddr]>) -> Self {
+        Self {
+            own,
+            ..Self::default()
+        }
+    }
+
     /// Keeps a number from `towards` from now on, in the spelling given: all but its digits is
     /// left out. The form with the international prefix `00` is kept away with it. False where
     /// there are too many or it is too short to be told from chance.
@@ -183,11 +199,11 @@ impl Guard {
         }
         let mut current = message.clone();
         let mut fields: Vec<Box<str>> = Vec::new();
-        while let Some((hit, place)) = offending(&current, &watch, echo) {
+        while let Some((at, place)) = self.offending(&current, &watch, (side, echo)) {
             match place {
                 Place::Removable(name) => {
                     fields.push(name);
-                    current = without_line(&current, hit.start);
+                    current = without_line(&current, at);
                 }
                 Place::Fixed(name) => return Verdict::Withheld(name),
             }
@@ -203,45 +219,59 @@ impl Guard {
     }
 }
 
-/// Where a hit stands, by what can be done about it.
-enum Place {
-    /// A header field that the message can do without.
-    Removable(Box<str>),
-    /// Start line, mandatory header field or body.
-    Fixed(Box<str>),
-}
-
-/// The first hit that is no echo, and where it stands.
-fn offending(message: &[u8], watch: &Watch<'_>, echo: Echo<'_>) -> Option<(Hit, Place)> {
-    let mut head_end = None;
-    let mut from = 0;
-    while let Some(hit) = watch.next(message, from) {
-        let head = *head_end.get_or_insert_with(|| head_length(message));
-        match place(message, &hit, head, watch, echo) {
-            Some(place) => return Some((hit, place)),
-            None => from = hit.end,
+impl Guard {
+    /// The first hit that is neither an echo nor our own word, and where it stands.
+    fn offending(
+        &self,
+        message: &[u8],
+        watch: &Watch<'_>,
+        (side, echo): (Side, Echo<'_>),
+    ) -> Option<(usize, Place)> {
+        let mut head_end = None;
+        let mut from = 0;
+        while let Some(hit) = watch.next(message, from) {
+            let head = *head_end.get_or_insert_with(|| head_length(message));
+            let (start, end) = line_around(message, hit.start);
+            let line = message.get(start..end).unwrap_or_default();
+            let in_body = hit.start >= head;
+            if watch.is_number(&hit) && self.is_ours((line, start), in_body, &hit, side) {
+                from = hit.start.saturating_add(1);
+                continue;
+            }
+            if in_body {
+                return Some((hit.start, place_in_body(line)));
+            }
+            match place(line, start == 0, &hit, watch, echo) {
+                Some(place) => return Some((hit.start, place)),
+                None => from = hit.end,
+            }
         }
+        in_pieces(message, watch)
     }
-    None
+
+    /// Whether a number was found in our own words, or in the receiver's own address.
+    fn is_ours(&self, line: (&[u8], usize), in_body: bool, hit: &Hit, side: Side) -> bool {
+        let (line, start) = line;
+        let place = hit.start.saturating_sub(start)..hit.end.saturating_sub(start);
+        let theirs = self.addresses.get(index(side)).map(SmallVec::as_slice);
+        ours::holds(line, in_body, &place, |address| {
+            let mut theirs = theirs.unwrap_or_default().iter();
+            self.own.contains(&address) || theirs.any(|text| text.parse() == Ok(address))
+        })
+    }
 }
 
-/// Where a hit stands; `None` if it is an echo.
+/// Where a hit in the head stands; `None` if it is an echo.
 fn place(
-    message: &[u8],
+    line: &[u8],
+    is_first: bool,
     hit: &Hit,
-    head: usize,
     watch: &Watch<'_>,
     echo: Echo<'_>,
 ) -> Option<Place> {
-    let (start, end) = line_around(message, hit.start);
-    let line = message.get(start..end).unwrap_or_default();
-    if hit.start >= head {
-        let name = String::from_utf8_lossy(line.get(..2).unwrap_or(b"?")).into_owned();
-        return Some(Place::Fixed(format!("body {name}").into()));
-    }
     let colon = line.iter().position(|byte| *byte == b':');
     let name = match colon {
-        Some(colon) if start > 0 => line.get(..colon).unwrap_or_default(),
+        Some(colon) if !is_first => line.get(..colon).unwrap_or_default(),
         _ => b"start line".as_slice(),
     };
     let name = String::from_utf8_lossy(name.get(..name.len().min(32)).unwrap_or_default());
@@ -261,6 +291,39 @@ fn place(
         Role::Optional => Place::Removable(name),
         Role::Copied | Role::Needed => Place::Fixed(name),
     })
+}
+
+/// Where a hit stands, by what can be done about it.
+enum Place {
+    /// A header field, or a line of a description, that the message can do without.
+    Removable(Box<str>),
+    /// Start line, mandatory header field or body.
+    Fixed(Box<str>),
+}
+
+/// The first line of format parameters in which a protected value stands in pieces.
+fn in_pieces(message: &[u8], watch: &Watch<'_>) -> Option<(usize, Place)> {
+    let mut at = head_length(message);
+    for line in message.get(at..)?.split(|byte| *byte == b'\n') {
+        if line.starts_with(pieces::BEGINNING) && pieces::stand_in(line, watch) {
+            return Some((at, Place::Removable("body a=fmtp".into())));
+        }
+        at = at.saturating_add(line.len()).saturating_add(1);
+    }
+    None
+}
+
+/// Where a hit in a body stands. A description can do without format parameters and bandwidth.
+fn place_in_body(line: &[u8]) -> Place {
+    if line.starts_with(pieces::BEGINNING) {
+        return Place::Removable("body a=fmtp".into());
+    }
+    let name = String::from_utf8_lossy(line.get(..2).unwrap_or(b"?"));
+    let name = format!("body {name}").into();
+    match line {
+        [b'b', b'=', ..] => Place::Removable(name),
+        _ => Place::Fixed(name),
+    }
 }
 
 /// What a header field is to the message that carries it.
@@ -317,5 +380,34 @@ fn without_line(message: &Bytes, at: usize) -> Bytes {
     let mut left = BytesMut::with_capacity(message.len());
     left.extend_from_slice(message.get(..start).unwrap_or_default());
     left.extend_from_slice(rest);
-    left.freeze()
+    let left = left.freeze();
+    if at < head_length(message) {
+        return left;
+    }
+    with_length(&left)
+}
+
+/// The message with the Content-Length that its body has.
+fn with_length(message: &Bytes) -> Bytes {
+    const NAME: &[u8] = b"content-length:";
+    let head = head_length(message);
+    let mut start = 0usize;
+    for line in message
+        .get(..head)
+        .unwrap_or_default()
+        .split(|b| *b == b'\n')
+    {
+        let end = start.saturating_add(line.len());
+        let named = line.get(..NAME.len());
+        if named.is_some_and(|name| name.eq_ignore_ascii_case(NAME)) {
+            let length = message.len().saturating_sub(head);
+            let mut changed = BytesMut::with_capacity(message.len());
+            changed.extend_from_slice(message.get(..start).unwrap_or_default());
+            changed.extend_from_slice(format!("Content-Length: {length}\r").as_bytes());
+            changed.extend_from_slice(message.get(end..).unwrap_or_default());
+            return changed.freeze();
+        }
+        start = end.saturating_add(1);
+    }
+    message.clone()
 }

@@ -247,6 +247,22 @@ fn no_outbound_trunk_up() {
 }
 
 #[test]
+fn no_outbound_trunk_can_write_the_number() {
+    let mut bench = Bench::new();
+    bench.world.unfit = vec![TrunkId(1), TrunkId(2)];
+    bench.feed(Input::Invite(Box::new(invite())));
+    bench.expect(&[
+        "admit 60388880001 by 60111111111",
+        "protect caller 60122222222,0122222222,012-222 2222",
+        "open 0 offer",
+        "reject 503/34",
+        "close",
+        "record no_trunk 0",
+        "finished",
+    ]);
+}
+
+#[test]
 fn refused_by_sip_gets_a_record_and_no_answer() {
     let mut bench = Bench::new();
     let mut invite = invite();

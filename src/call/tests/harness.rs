@@ -40,6 +40,8 @@ pub fn cause(sip: u16, q850: u8) -> Cause {
 pub struct World {
     pub numbers: BTreeMap<u64, Dialled>,
     pub whitelist: Vec<E164>,
+    /// Trunks whose number form cannot write the callee.
+    pub unfit: Vec<TrunkId>,
 }
 
 impl Directory for World {
@@ -57,6 +59,12 @@ impl Directory for World {
 impl Numbering for World {
     fn normalise(&self, _: TrunkId, digits: &str) -> Option<E164> {
         E164::from_digits(digits.strip_prefix('+').unwrap_or(digits))
+    }
+    fn normalise_identity(&self, trunk: TrunkId, digits: &str) -> Option<E164> {
+        self.normalise(trunk, digits)
+    }
+    fn can_dial(&self, trunk: TrunkId, _: E164) -> bool {
+        !self.unfit.contains(&trunk)
     }
     fn is_emergency(&self, _: TrunkId, dialled: &str) -> bool {
         dialled == EMERGENCY

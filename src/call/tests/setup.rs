@@ -215,6 +215,21 @@ fn a_trunk_that_says_nothing_for_3_s_is_left() {
     ]);
 }
 
+/// The number form of a trunk may have no way to write a number: it is passed over for it.
+#[test]
+fn a_trunk_that_cannot_write_the_number_is_passed_over() {
+    let mut bench = Bench::new();
+    bench.world.unfit = vec![TrunkId(1)];
+    bench.auto.describe = false;
+    bench.feed(Input::Invite(Box::new(invite())));
+    assert!(bench.take().contains(&"route 2".to_owned()));
+    // Nor is the call taken from a silent trunk for it.
+    let mut bench = Bench::dialled();
+    bench.world.unfit = vec![TrunkId(2)];
+    bench.advance(seconds(20));
+    bench.expect(&["trunk 1 Dead"]);
+}
+
 #[test]
 fn a_trunk_that_has_said_anything_is_not_left() {
     let mut bench = Bench::dialled();

@@ -216,6 +216,12 @@ fn international(digits: &str) -> Option<E164> {
     valid(&parsed)
 }
 
+/// Digits of the calling code of a country (ISO code).
+#[must_use]
+pub fn calling_code(iso: &str) -> Option<String> {
+    Some(Country::find(iso).ok()?.code.to_string())
+}
+
 /// Digits in the national form of `home`, if they are a valid number there.
 fn national(home: &Country, digits: &str) -> Option<E164> {
     if !(3..=17).contains(&digits.len()) {

@@ -170,24 +170,60 @@ fn wire_forms_read_what_they_write() {
         NumberForm::PlusE164,
         NumberForm::E164,
         NumberForm::National("MY".into()),
-        NumberForm::Prefix("9991".into(), 0),
+        NumberForm::Prefix("9991".into(), "".into()),
     ] {
         for number in [home, abroad] {
-            let written = form.write(number);
+            let written = form.write(number).unwrap();
             assert_eq!(
                 plan.normalise_wire(&form, &written),
                 Some(number),
                 "{form:?} {written}"
             );
+            let written = form.write_identity(number);
+            assert_eq!(
+                plan.normalise_identity(&form, &written),
+                Some(number),
+                "{form:?} {written}"
+            );
         }
     }
-    let form = NumberForm::Prefix("0".into(), 2);
-    assert_eq!(form.write(home), "0123456789");
+    let form = NumberForm::Prefix("0".into(), "60".into());
+    assert_eq!(form.write(home).unwrap(), "0123456789");
     assert_eq!(plan.normalise_wire(&form, "0123456789"), Some(home));
-    assert_eq!(NumberForm::National("MY".into()).write(home), "0123456789");
+    let national = NumberForm::National("MY".into());
+    assert_eq!(national.write(home).unwrap(), "0123456789");
+    assert_eq!(national.write(abroad).unwrap(), "006581234567");
+}
+
+#[test]
+fn a_number_of_another_country_has_no_form_without_its_code() {
+    let form = NumberForm::Prefix("9991".into(), "60".into());
+    assert_eq!(form.write(number("60123456789")).unwrap(), "9991123456789");
+    assert_eq!(form.write(number("16502530000")), None);
+    assert_eq!(form.write(number("6581234567")), None);
+}
+
+#[test]
+fn a_tech_prefix_is_for_what_is_dialled() {
+    let plan = malaysia();
+    let home = Some(number("60128881234"));
+    let plain = NumberForm::Prefix("77".into(), "".into());
+    let short = NumberForm::Prefix("77".into(), "60".into());
+    for form in [&plain, &short] {
+        assert_eq!(form.write_identity(number("60128881234")), "60128881234");
+        assert_eq!(plan.normalise_identity(form, "60128881234"), home);
+        assert_eq!(plan.normalise_identity(form, "+60128881234"), home);
+        assert_eq!(plan.normalise_wire(form, "60128881234"), None);
+        assert_eq!(plan.normalise_identity(form, "anonymous"), None);
+    }
+    assert_eq!(plan.normalise_identity(&plain, "7760128881234"), home);
+    assert_eq!(plan.normalise_identity(&short, "77128881234"), home);
+    // Kazakhstan's own 77 is no prefix where nothing would be left of the number.
+    let kazakh = Some(number("77012345678"));
+    assert_eq!(plan.normalise_identity(&plain, "77012345678"), kazakh);
     assert_eq!(
-        NumberForm::National("MY".into()).write(abroad),
-        "006581234567"
+        plan.normalise_identity(&NumberForm::National("MY".into()), "x"),
+        None
     );
 }
 
@@ -212,7 +248,7 @@ fn a_caller_on_the_wire_need_not_be_valid() {
         );
     }
     assert_eq!(
-        plan.normalise_wire(&NumberForm::Prefix("9991".into(), 0), "60123456789"),
+        plan.normalise_wire(&NumberForm::Prefix("9991".into(), "".into()), "60123456789"),
         None
     );
 }
@@ -242,8 +278,9 @@ proptest! {
         let _ = plan.parse_phone(&spelled);
         let _ = plan.is_emergency(&spelled);
         let _ = plan.parse_pool_entry(&spelled);
-        for form in [NumberForm::National("MY".into()), NumberForm::Prefix("9".into(), 2)] {
+        for form in [NumberForm::National("MY".into()), NumberForm::Prefix("9".into(), "60".into())] {
             let _ = plan.normalise_wire(&form, &spelled);
+            let _ = plan.normalise_identity(&form, &spelled);
         }
     }
 

@@ -137,7 +137,7 @@ impl CalleeLeg {
     /// The spelling of the callee's number on the wire of a trunk, for the guard.
     pub(super) fn spelling(dial: &Dial, core: &Core) -> Option<String> {
         let trunk = core.settings.trunk(dial.trunk)?;
-        Some(trunk.form.write(dial.number))
+        trunk.form.write(dial.number)
     }
 
     /// Gives up what is under way, or ends what has just been answered.
@@ -376,7 +376,8 @@ impl CalleeLeg {
 }
 
 impl Attempt {
-    /// Writes the INVITE of an attempt; `None` if the trunk is gone or not an outbound one.
+    /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
+    /// way to write the number.
     fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
@@ -384,7 +385,7 @@ impl Attempt {
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;
-        let number = trunk.form.write(dial.number);
+        let number = trunk.form.write(dial.number)?;
         let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
         let domain = core.domain(target.path.local);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);

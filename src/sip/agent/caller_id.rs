@@ -31,7 +31,7 @@ impl Shown {
                 number: shown,
                 display_name,
             } => {
-                let address = address(&form.write(*shown));
+                let address = address(&form.write_identity(*shown));
                 Self::named(display_name, address, trusted)
             }
             CallerId::Verbatim { user, display_name } => {
@@ -41,7 +41,7 @@ impl Shown {
                 from: ANONYMOUS.to_owned(),
                 asserted: known
                     .filter(|_| trusted)
-                    .map(|known| address(&form.write(known))),
+                    .map(|known| address(&form.write_identity(known))),
                 private: true,
             },
         }

@@ -16,6 +16,7 @@ use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// 64×T1 in units of T1 (RFC 3261 §17.1.1.2).
@@ -178,25 +179,33 @@ impl Core {
 /// Hosts and addresses that are ours: messages may name them to anybody.
 #[derive(Debug, Default)]
 pub(super) struct Own {
-    addresses: SmallVec<[IpAddr; 4]>,
+    addresses: Arc<[IpAddr]>,
     names: SmallVec<[Box<str>; 2]>,
 }
 
 impl Own {
     fn of(settings: &Settings) -> Self {
-        let mut own = Self::default();
-        own.addresses.extend(settings.own.iter().copied());
+        let mut addresses = settings.own.clone();
+        let mut names = SmallVec::new();
         for (local, host) in &settings.advertised {
-            own.addresses.push(local.ip());
+            addresses.push(local.ip());
             let host = without_port(host).trim_matches(['[', ']']);
             match host.parse() {
-                Ok(address) => own.addresses.push(address),
-                Err(_) => own.names.push(host.to_ascii_lowercase().into()),
+                Ok(address) => addresses.push(address),
+                Err(_) => names.push(host.to_ascii_lowercase().into()),
             }
         }
-        own.addresses.sort_unstable();
-        own.addresses.dedup();
-        own
+        addresses.sort_unstable();
+        addresses.dedup();
+        Self {
+            addresses: addresses.into(),
+            names,
+        }
+    }
+
+    /// All of them, for the guard of a call.
+    pub(super) fn addresses(&self) -> Arc<[IpAddr]> {
+        Arc::clone(&self.addresses)
     }
 
     /// Whether an address is ours.

@@ -55,7 +55,7 @@ impl Legs {
             key,
             caller: CallerLeg::Done,
             callee: CalleeLeg::default(),
-            guard: Guard::default(),
+            guard: Guard::new(core.own.addresses()),
             tags: SmallVec::new(),
             peers: Peers::of_caller(trunk),
             infos: [0; 2],

@@ -286,9 +286,9 @@ impl Agent {
                 return self.shed(&datagram, path);
             }
         }
-        match codec::parse(datagram) {
+        match codec::parse(datagram.clone()) {
             Ok(message) if !self.is_welcome(source, &message, path) => {
-                self.core.count("sip_dropped", "unknown-source");
+                self.on_unknown(&datagram, path);
             }
             Ok(message) if self.is_party(&message, path) == Some(false) => {
                 self.turn_away(&message, path);
@@ -376,7 +376,8 @@ impl Agent {
         legs.is_some_and(|legs| legs.is_peer(side, path.remote.ip(), settings))
     }
 
-    /// Nobody's request: dropped or 403, unread (sip-bridging 1).
+    /// Nobody's request, or one that only an inbound trunk may bring: dropped or 403
+    /// (sip-bridging 1).
     fn on_unknown(&mut self, datagram: &[u8], path: Path) {
         if !self.core.settings.refuse_unknown {
             return self.core.count("sip_dropped", "unknown-source");

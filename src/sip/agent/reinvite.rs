@@ -12,7 +12,7 @@ use super::body;
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::session::{Accept, Phase, Session, response_path};
-use super::{LegEvent, reason};
+use super::{LegEvent, reason, screening};
 use crate::call::event::Cause;
 use crate::domain::Side;
 use crate::sip::message::{Header, Message, Method, Path};
@@ -60,6 +60,9 @@ impl Session {
         if ours_under_way || self.owed.is_some() || self.accept.is_some() {
             // Glare, or the exchange before is not over (§14.2, RFC 6337 §4).
             return self.refuse((id, &message, path), &Refusal::of(491), wire);
+        }
+        if let Err(refusal) = screening::contact(&message) {
+            return self.refuse((id, &message, path), &refusal, wire);
         }
         let offer = match body::session(&message) {
             Ok(offer) => offer,

@@ -6,9 +6,6 @@ use super::compose::Refusal;
 use crate::sip::message::{Header, Message, Method, NameAddr, Uri};
 use bytes::Bytes;
 
-/// Max-Forwards of a request that has none (RFC 3261 §16.6, item 3).
-const DEFAULT_MAX_FORWARDS: u8 = 70;
-
 /// Longest list of option tags repeated in Unsupported.
 const LONGEST_UNSUPPORTED: usize = 256;
 
@@ -24,13 +21,7 @@ pub(super) struct Screened {
 /// Screens an INVITE that would make a call. Whether it is a merged one is the caller's to say:
 /// that comes after all of this.
 pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
-    let contact = message.get(Header::Contact).and_then(NameAddr::parse);
-    if contact.is_none_or(|contact| contact.uri.is_empty() || contact.uri == "*") {
-        return Err(Refusal {
-            phrase: Some("Missing Contact"),
-            ..Refusal::of(400)
-        });
-    }
+    contact(message)?;
     let max_forwards = max_forwards(message)?;
     if !scheme_is_ours(message.uri()) {
         return Err(Refusal::of(416));
@@ -46,6 +37,23 @@ pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
         offer,
         max_forwards: max_forwards.saturating_sub(1),
     })
+}
+
+/// The one Contact that an INVITE has, a SIP or SIPS URI (RFC 3261 §8.1.1.8): where its later
+/// requests go must not be a matter of choice.
+pub(super) fn contact(message: &Message) -> Result<(), Refusal> {
+    let mut contacts = message.all(Header::Contact);
+    let contact = contacts
+        .next()
+        .ok_or_else(|| malformed("Missing Contact"))?;
+    if contacts.next().is_some() {
+        return Err(malformed("Repeated Contact"));
+    }
+    NameAddr::parse(contact)
+        .and_then(|contact| Uri::parse(contact.uri))
+        .filter(|uri| uri.scheme != "tel")
+        .map(|_| ())
+        .ok_or_else(|| malformed("Malformed Contact"))
 }
 
 /// A merged request (RFC 3261 §8.2.2.2).
@@ -94,16 +102,18 @@ pub(super) fn scheme_is_ours(uri: &str) -> bool {
 }
 
 fn max_forwards(message: &Message) -> Result<u8, Refusal> {
-    let Some(text) = message.get(Header::MaxForwards) else {
-        return Ok(DEFAULT_MAX_FORWARDS);
-    };
-    let text = text.trim();
-    text.parse::<u32>()
-        .map(|hops| u8::try_from(hops).unwrap_or(u8::MAX))
-        .map_err(|_| Refusal {
-            phrase: Some("Bad Max-Forwards"),
-            ..Refusal::of(400)
-        })
+    // The codec has seen to it already.
+    let text = message.get(Header::MaxForwards).unwrap_or_default();
+    text.trim()
+        .parse()
+        .map_err(|_| malformed("Bad Max-Forwards"))
+}
+
+fn malformed(phrase: &'static str) -> Refusal {
+    Refusal {
+        phrase: Some(phrase),
+        ..Refusal::of(400)
+    }
 }
 
 /// The number dialled: user part of the Request-URI or the `tel` number, percent-decoded, without

@@ -191,7 +191,7 @@ fn check(datagram: &Bytes, frame: Frame) -> Result<Message, Fault> {
     }
     let from_tag = tag_of(text, find(Header::From)?, Header::From)?;
     let to_tag = tag_of(text, find(Header::To)?, Header::To)?;
-    check_small_numbers(find(Header::MaxForwards)?)?;
+    check_max_forwards(&start, method, find(Header::MaxForwards)?)?;
     find(Header::ContentType)?;
     let body = body_of(datagram, frame.body_start, find(Header::ContentLength)?)?;
     let via = top_via_of(text, &fields)?;
@@ -393,9 +393,17 @@ fn tag_of(text: &str, value: Option<&str>, name: Header) -> Result<Span, Fault> 
     }
 }
 
-/// Max-Forwards: 0 to 255 (RFC 3261 §20.22). It may be absent, which counts as 70 (§16.3).
-fn check_small_numbers(max_forwards: Option<&str>) -> Result<(), Fault> {
+/// Max-Forwards: 0 to 255 (RFC 3261 §20.22). A request must have one (§8.1.1), whatever a proxy
+/// would make of its absence (§16.6). Nobody could be told of an ACK's, so that is read without.
+fn check_max_forwards(
+    start: &Start<'_>,
+    method: Method,
+    max_forwards: Option<&str>,
+) -> Result<(), Fault> {
     match max_forwards {
+        None if matches!(start, Start::Request { .. }) && method != Method::Ack => {
+            Err(Fault::Missing(Header::MaxForwards))
+        }
         Some(value) if !is_digits(value) || value.parse::<u8>().is_err() => {
             Err(malformed(Header::MaxForwards))
         }

@@ -71,13 +71,12 @@ impl Default for Watch<'_> {
 }
 
 /// Most separators between two digits of one number.
-const MOST_SEPARATORS: usize = 3;
+const MOST_SEPARATORS: usize = 8;
 
+/// What may stand between two digits of one number: all that is printable and neither letter nor
+/// digit. Whoever wants to carry a number across picks the separator.
 const fn is_separator(byte: u8) -> bool {
-    matches!(
-        byte,
-        b' ' | b'\t' | b'-' | b'.' | b'(' | b')' | b'/' | b'_' | b'\\'
-    )
+    byte == b' ' || byte == b'\t' || byte.is_ascii_punctuation()
 }
 
 /// The character at `at` and its length, percent-decoded where it is so written.
@@ -116,6 +115,16 @@ impl<'a> Watch<'a> {
             }
         }
         self.patterns.push(pattern);
+    }
+
+    /// All values.
+    pub(super) fn patterns(&self) -> &[Pattern<'a>] {
+        &self.patterns
+    }
+
+    /// Whether `hit` is a number, not an address.
+    pub(super) fn is_number(&self, hit: &Hit) -> bool {
+        matches!(self.patterns.get(hit.pattern), Some(Pattern::Number(_)))
     }
 
     /// Whether there is nothing to look for.

@@ -55,6 +55,10 @@ fn a_number_is_found_however_it_is_written() {
         "5 60123456789",
         "60123456789 5060",
         "6\\0123456789",
+        "60,123456789",
+        "60    123456789",
+        "6;0:1=2*3+4|5'6#7!8&9",
+        "60 - 12 @ <345> [67]8?9",
     ] {
         let verdict = check(&format!("Subject: {text}"), "");
         let Verdict::Cleaned { bytes, fields } = verdict else {
@@ -77,8 +81,6 @@ fn other_digits_pass() {
         "%3660123456789",
         "60123456789%30",
         "10123456789",
-        "60,123456789",
-        "60    123456789",
     ] {
         assert_eq!(
             check(&format!("Subject: {text}"), ""),
@@ -200,6 +202,144 @@ fn two_fields_go_and_are_both_named() {
     };
     assert_eq!(fields, ["Subject".into(), "X-B".into()] as [Box<str>; 2]);
     assert!(bytes.ends_with(b"X-A: y\r\nContent-Length: 0\r\n\r\n"));
+}
+
+const HEAD: &str = "Subject: x\r\nContent-Type: application/sdp";
+
+/// A description of ours with this line.
+fn described(line: &str) -> String {
+    format!(
+        "v=0\r\no=- 7 3 IN IP4 203.0.113.1\r\ns=-\r\nc=IN IP4 203.0.113.1\r\nt=0 0\r\n\
+         m=audio 20000 RTP/AVP 0\r\n{line}\r\na=ptime:20\r\n"
+    )
+}
+
+#[test]
+fn format_parameters_in_which_a_value_stands_in_pieces_go_and_the_call_does_not() {
+    for text in [
+        "601;234;567;89",
+        "6,0,1,2,3,4,5,6,7,8,9",
+        "60=123*456789",
+        "60/123/456/789",
+        "601a234b567c89",
+        "maxplaybackrate=601;maxptime=234;minptime=567;ptime=89",
+        "0123456789",
+        "198.51.100.7",
+        "198/51/100/7",
+        "198,51,100,7",
+        "a=198;b=51;c=100;d=7",
+        "config=c6336407",
+        "x=3325256711",
+        "config=20010db8000000000000000000000007",
+    ] {
+        let body = described(&format!("a=fmtp:96 {text}"));
+        let Verdict::Cleaned { bytes, fields } = check(HEAD, &body) else {
+            panic!("{text}");
+        };
+        assert_eq!(fields, ["body a=fmtp".into()] as [Box<str>; 1], "{text}");
+        let text = String::from_utf8_lossy(&bytes);
+        let (head, left) = text.split_once("\r\n\r\n").unwrap();
+        assert!(left.ends_with("RTP/AVP 0\r\na=ptime:20\r\n"), "{left}");
+        let length = format!("Content-Length: {}", left.len());
+        assert!(head.ends_with(&length), "{head}");
+        assert!(head.contains("Subject: x"));
+    }
+    for text in [
+        "0-15",
+        "mode-set=0,1,2,3,4,5,6,7",
+        "maxaveragebitrate=20000;useinbandfec=1",
+        "601;234;567;899",
+        "9601;234;567;89",
+        "198/51/100/71",
+        "config=c6336408",
+    ] {
+        let body = described(&format!("a=fmtp:96 {text}"));
+        assert_eq!(check(HEAD, &body), Verdict::Clean, "{text}");
+    }
+    let body = described("b=AS:60123456789");
+    assert!(matches!(check(HEAD, &body), Verdict::Cleaned { .. }));
+    let body = described("m=audio 6,01,23,45,67,89 RTP/AVP 0");
+    assert!(matches!(check(HEAD, &body), Verdict::Withheld(_)));
+}
+
+/// A guard of a subscriber whose national number is as short as a port.
+fn short(numbers: &[&str]) -> Guard {
+    let mut guard = Guard::new(
+        ["203.0.113.1", "2001:1234::5"]
+            .map(|a| a.parse().unwrap())
+            .into(),
+    );
+    for number in numbers {
+        assert!(guard.protect(Side::Caller, number));
+    }
+    assert!(guard.learn_ip(Side::Caller, "192.0.2.1".parse().unwrap()));
+    guard
+}
+
+#[test]
+fn our_own_words_are_no_numbers() {
+    let guard = short(&[
+        "22122",
+        "51966",
+        "519663",
+        "40000",
+        "48000",
+        "480002",
+        "16000",
+        "20301131",
+        "203011315060",
+        "4203011131",
+        "420301131",
+        "1920215080",
+        "51966342030113",
+        "200112345",
+        "2001123455060",
+    ]);
+    let body = "v=0\r\no=- 51966 3 IN IP4 203.0.113.1\r\ns=-\r\nc=IN IP4 203.0.113.1\r\nt=0 0\r\n\
+                m=audio 22122 RTP/AVP 96 97\r\nc=IN IP4 0.0.0.0\r\na=rtpmap:96 opus/48000/2\r\n\
+                a=rtpmap:97 AMR-WB/16000\r\n";
+    let head = "INVITE sip:alice@192.0.2.1:5080 SIP/2.0\r\n\
+                Via: SIP/2.0/UDP 203.0.113.1:5060;branch=z9hG4bKx\r\n\
+                Via: SIP/2.0/UDP [2001:1234::5]:5060;branch=z9hG4bKx\r\n\
+                From: <sip:b@203.0.113.1>;tag=x\r\nContact: <sip:203.0.113.1:5060>\r\n";
+    let bytes = Bytes::from(format!("{head}\r\n{body}"));
+    let verdict = guard.check(&bytes, Side::Caller, Echo::Request(&[]));
+    assert_eq!(verdict, Verdict::Clean);
+}
+
+#[test]
+fn what_is_not_ours_is_watched_in_those_places_too() {
+    let guard = short(&["22122", "60123456789", "20301132", "20301131"]);
+    for line in [
+        "o=22122 1 1 IN IP4 203.0.113.1",
+        "o=- 60123456789 1 IN IP4 203.0.113.1",
+        "o=- 1 1 IN IP4 203.0.113.2",
+        "o=- 1 1 IN IP4 203.0.113.1 22122",
+        "o=- 1 1 IN IP4 22122",
+        "c=IN IP4 203.0.113.1 22122",
+        "s=22122",
+        "m=audio 9 RTP/AVP 22122",
+        "m=audio 22 122 RTP/AVP 0",
+        "m=audio 60123456789 RTP/AVP 0",
+        "a=rtpmap:96 x/22122",
+        "a=rtpmap:96 x22122/48000",
+        "a=x:22122",
+    ] {
+        let bytes = message("Subject: x", &format!("v=0\r\n{line}\r\n"));
+        let verdict = guard.check(&bytes, Side::Caller, Echo::Request(&[]));
+        assert!(matches!(verdict, Verdict::Withheld(_)), "{line}");
+    }
+    for value in [
+        "22122",
+        "203.0.113.2",
+        "203.0.113.1 (22122)",
+        "203.0.113.1:5060 22122",
+        "2.0.3.0.1.1.3.1",
+    ] {
+        let bytes = message(&format!("X-A: {value}"), "");
+        let verdict = guard.check(&bytes, Side::Caller, Echo::Request(&[]));
+        assert!(matches!(verdict, Verdict::Cleaned { .. }), "{value}");
+    }
 }
 
 #[test]

@@ -34,13 +34,15 @@ pub(super) enum State {
 ///        | Abandon (64*T1 after Detach)   +-----------+     +----------+
 ///        v                                | Completed |     | Accepted |-- 2xx: Response
 ///    Terminated                           +-----------+     +----------+
-///                300-699: ACK again --------^   | D              | M
+///        300-699: ACK again, 2xx: Stray -----^   | D              | M
 ///                                               v                v
 ///                                           Terminated       Terminated
 /// ```
 ///
-/// Once detached, responses are not reported, but for a 2xx as `Stray`. D is at least 32 s with
-/// the default T1 and zero on reliable transports.
+/// Once detached, responses are not reported, but for a 2xx as `Stray`. So is a 2xx that comes
+/// after a failure: of another fork, behind a proxy that had given up on it (RFC 3261 §16.7, item
+/// 10 has it pass on every 2xx). D is at least 32 s with the default T1 and zero on reliable
+/// transports.
 #[derive(Debug)]
 pub(super) struct InviteClient {
     state: State,
@@ -80,6 +82,11 @@ impl InviteClient {
             }
             (State::Calling | State::Proceeding, 300..) => self.fail(message, turn),
             (State::Accepted, 200..=299) => self.report_success(message, from, turn),
+            // Another fork was answered: nobody asked any more, but it is owed an ACK and a BYE.
+            (State::Completed, 200..=299) => turn.report(Output::Stray {
+                message,
+                path: from,
+            }),
             (State::Completed, 300..) => {
                 turn.absorb();
                 if !self.bytes.is_empty() {

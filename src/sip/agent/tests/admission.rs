@@ -65,12 +65,73 @@ fn the_last_hop_is_483() {
 }
 
 #[test]
-fn a_missing_contact_is_400_and_named() {
+fn a_missing_repeated_or_malformed_contact_is_400_and_named() {
+    let invite = || End::caller().invite();
+    for (draft, phrase) in [
+        (invite().without("Contact"), "Missing"),
+        (invite().add("Contact", "<sip:b@192.0.2.10>"), "Repeated"),
+        (invite().set("Contact", "<sip:a@h>, <sip:b@h>"), "Repeated"),
+        (invite().set("Contact", "*"), "Malformed"),
+        (invite().set("Contact", "<tel:+60123456789>"), "Malformed"),
+        (invite().set("Contact", "<http://h/>"), "Malformed"),
+        (invite().set("Contact", "<<<>"), "Malformed"),
+    ] {
+        let mut world = World::new();
+        world.receive(CALLER, draft);
+        world.response(CALLER, 100);
+        let (bytes, _) = world.sent.pop_front().unwrap();
+        let start = format!("SIP/2.0 400 {phrase} Contact\r\n");
+        assert!(bytes.starts_with(start.as_bytes()), "{bytes:?}");
+        let (_, invite) = world.invited();
+        assert_eq!(invite.refused, Some(cause(400, 0)));
+    }
+    for contact in ["<sips:a@h>;expires=9", "sip:h", "\"a, b\" <sip:a@h>"] {
+        let mut world = World::new();
+        world.receive(CALLER, invite().set("Contact", contact));
+        let (_, invite) = world.invited();
+        assert_eq!(invite.refused, None, "{contact}");
+    }
+}
+
+#[test]
+fn a_second_contact_in_a_re_invite_is_400_and_changes_nothing() {
     let mut world = World::new();
-    world.receive(CALLER, End::caller().invite().without("Contact"));
-    world.response(CALLER, 100);
+    let mut call = up(&mut world);
+    let draft = call.caller.request("INVITE").sdp(CALLER_SDP);
+    world.receive(CALLER, draft.add("Contact", "<sip:x@192.0.2.11>"));
     let (bytes, _) = world.sent.pop_front().unwrap();
-    assert!(bytes.starts_with(b"SIP/2.0 400 Missing Contact\r\n"));
+    assert!(bytes.starts_with(b"SIP/2.0 400 Repeated Contact\r\n"));
+    world.quiet();
+    world.pass_millis(64_000);
+    world.sent.clear();
+    hang_up(&mut world, call);
+}
+
+#[test]
+fn a_request_without_max_forwards_is_400_and_named() {
+    for method in ["INVITE", "OPTIONS", "BYE", "MESSAGE", "CANCEL"] {
+        let mut world = World::new();
+        world.receive(CALLER, End::caller().draft(method).without("Max-Forwards"));
+        let (bytes, _) = world.sent.pop_front().unwrap();
+        let start = b"SIP/2.0 400 Missing Max-Forwards Header\r\n";
+        assert!(bytes.starts_with(start), "{method} {bytes:?}");
+        world.quiet();
+    }
+    let mut world = World::new();
+    let Ringing {
+        key,
+        mut caller,
+        fork,
+        ..
+    } = ringing(&mut world);
+    let body = Some(OFFER.into());
+    world.command(key, SipCommand::Accept { fork, body });
+    caller.learn(&world.response(CALLER, 200));
+    world.receive(CALLER, caller.ack().without("Max-Forwards"));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Confirmed(None)
+    ));
 }
 
 #[test]
@@ -173,6 +234,23 @@ fn an_unknown_source_gets_nothing_or_403() {
     assert!(!response.to_tag().is_empty());
     world.receive(stranger, End::caller().ack());
     world.quiet();
+    // An outbound trunk's address is known, but no inbound trunk lists it.
+    let mut callee = End {
+        at: CALLEE,
+        ..End::caller()
+    };
+    for method in ["INVITE", "MESSAGE", "REGISTER"] {
+        world.receive(CALLEE, callee.draft(method));
+        world.response(CALLEE, 403);
+    }
+    world.receive(CALLEE, callee.draft("OPTIONS"));
+    world.response(CALLEE, 200);
+    world.receive(CALLEE, callee.ack());
+    world.quiet();
+    let (last, refused) = world.counted.split_last().unwrap();
+    assert_eq!(*last, ("sip_refused", "unknown-source"));
+    assert!(refused.iter().all(|counted| counted == last));
+    world.pass_millis(64_000);
     assert_eq!(world.agent.alive(), Alive::default());
 }
 

@@ -113,3 +113,73 @@ fn forks_are_bounded() {
     assert_eq!(world.said.len(), 32);
     assert!(world.counted.contains(&("sip_bounds", "callee-forks")));
 }
+
+/// A proxy's best answer of all forks was a failure; then another fork answered all the same.
+#[test]
+fn an_answer_after_a_failure_gets_ack_and_bye() {
+    let mut world = World::new();
+    let Ringing {
+        key,
+        caller,
+        invite,
+        ..
+    } = ringing(&mut world);
+    world.receive(CALLEE, respond(&invite, 486, "bob"));
+    world.request(CALLEE, Method::Ack);
+    assert!(matches!(world.event(Side::Callee), LegEvent::Failed(_)));
+    // While the call is there, each fork once.
+    world.receive(CALLEE, respond(&invite, 200, "other").sdp(CALLEE_SDP));
+    let ack = world.request(CALLEE, Method::Ack);
+    assert_eq!((ack.to_tag(), ack.cseq()), ("other", invite.cseq()));
+    let bye = world.request(CALLEE, Method::Bye);
+    assert_eq!((bye.to_tag(), bye.call_id()), ("other", invite.call_id()));
+    world.receive(CALLEE, respond(&invite, 200, "other").sdp(CALLEE_SDP));
+    world.request(CALLEE, Method::Ack);
+    world.quiet();
+    world.receive(CALLEE, respond(&bye, 200, ""));
+    let reject = SipCommand::Reject {
+        cause: cause(486, 17),
+        retry_after: 0,
+    };
+    world.command(key, reject);
+    let refusal = world.response(CALLER, 486);
+    world.receive(CALLER, caller.ack_failure(&refusal));
+    world.pass_millis(10_000);
+    world.said.clear();
+    // And after it.
+    world.receive(CALLEE, respond(&invite, 200, "third").sdp(CALLEE_SDP));
+    assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), "third");
+    let bye = world.request(CALLEE, Method::Bye);
+    assert_eq!(bye.to_tag(), "third");
+    world.quiet();
+    world.receive(CALLEE, respond(&bye, 200, ""));
+    world.assert_empty();
+}
+
+/// The next trunk is tried already.
+#[test]
+fn an_answer_of_a_trunk_that_failed_does_not_touch_the_next() {
+    let mut world = World::new();
+    let (key, _, first) = dialled(&mut world);
+    world.receive(CALLEE, respond(&first, 503, "one"));
+    world.request(CALLEE, Method::Ack);
+    assert!(matches!(world.event(Side::Callee), LegEvent::Failed(_)));
+    world.command(key, SipCommand::Dial(Box::new(dial())));
+    assert!(matches!(world.said(), Output::CalleeLeg(..)));
+    let second = world.request(CALLEE, Method::Invite);
+    world.receive(CALLEE, respond(&first, 200, "late").sdp(CALLEE_SDP));
+    assert_eq!(
+        world.request(CALLEE, Method::Ack).call_id(),
+        first.call_id()
+    );
+    assert_eq!(
+        world.request(CALLEE, Method::Bye).call_id(),
+        first.call_id()
+    );
+    world.quiet();
+    world.receive(CALLEE, respond(&second, 200, "two").sdp(CALLEE_SDP));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Answered { .. }
+    ));
+}

@@ -128,8 +128,8 @@ fn a_number_is_shown_in_the_form_of_the_trunk() {
             "0060123456789",
         ),
         (
-            NumberForm::Prefix("9991".into(), 2),
-            "9991388880001",
+            NumberForm::Prefix("9991".into(), "60".into()),
+            "60388880001",
             "9991123456789",
         ),
     ] {
