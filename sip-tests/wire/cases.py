@@ -535,13 +535,14 @@ def _(t):
 
 @case("numbers: the next trunk takes it", **STRIPPED, **SECOND)
 def _(t):
-    caller, second = t.phone("caller"), t.phone("second")
+    (caller, callee), second = t.sides(), t.phone("second")
     t.customer = t.g.customer()
     number, _ = t.g.single(t.customer, "+4930123456")
     a = Leg(caller, CALLER)
     a.invite(number)
     b = Leg.invited(second)
     t.equal(b.number, "+4930123456", "the callee's number on the wire")
+    callee.silent()
     b.reply(486)
     a.refused(486)
     t.record(trunk_out="carrier-two")

@@ -493,6 +493,9 @@ pub(super) fn release_stray(
         path: dialog.path,
     };
     core.transactions.handle(ack, now);
+    if !core.note_stray(tag, message.to_tag()) {
+        return; // a repeat
+    }
     let branch = branch(&mut *core.entropy);
     let cseq = dialog.next_cseq();
     let mut writer = compose::in_dialog(core, &dialog, Method::Bye, cseq, &branch);

@@ -25,6 +25,10 @@ const GIVE_UP: u32 = 64;
 /// T2 in units of T1: 4 s where T1 is 500 ms.
 const LONGEST_REPEAT: u32 = 8;
 
+/// Most ended dialogs of calls that are gone that are remembered. One that is forgotten gets a
+/// second BYE, which does no harm.
+const MOST_STRAYS: usize = 64;
+
 /// Whose transaction it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Owner {
@@ -78,6 +82,9 @@ pub(super) struct Core {
     pub(super) outputs: VecDeque<Output>,
     /// Where the message in work came from.
     pub(super) sender: Option<IpAddr>,
+    /// Dialogs of calls that are gone, by our tag and theirs, which have had their BYE: the last
+    /// [`MOST_STRAYS`].
+    strays: VecDeque<(Tag, Box<str>)>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
 }
 
@@ -95,6 +102,7 @@ impl Core {
             dialogs: HashMap::new(),
             outputs: VecDeque::new(),
             sender: None,
+            strays: VecDeque::new(),
             timers: BinaryHeap::new(),
         }
     }
@@ -102,6 +110,19 @@ impl Core {
     /// Says something to the outside.
     pub(super) fn emit(&mut self, output: Output) {
         self.outputs.push_back(output);
+    }
+
+    /// Notes that a dialog of a call that is gone gets its BYE; false where it has had it.
+    pub(super) fn note_stray(&mut self, ours: Tag, theirs: &str) -> bool {
+        let is = |(tag, text): &(Tag, Box<str>)| *tag == ours && **text == *theirs;
+        if self.strays.iter().any(is) {
+            return false;
+        }
+        if self.strays.len() >= MOST_STRAYS {
+            self.strays.pop_front();
+        }
+        self.strays.push_back((ours, theirs.into()));
+        true
     }
 
     /// Counts something.

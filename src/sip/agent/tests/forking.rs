@@ -152,6 +152,9 @@ fn an_answer_after_a_failure_gets_ack_and_bye() {
     let bye = world.request(CALLEE, Method::Bye);
     assert_eq!(bye.to_tag(), "third");
     world.quiet();
+    world.receive(CALLEE, respond(&invite, 200, "third").sdp(CALLEE_SDP));
+    assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), "third");
+    world.quiet();
     world.receive(CALLEE, respond(&bye, 200, ""));
     world.assert_empty();
 }
