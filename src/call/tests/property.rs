@@ -124,6 +124,8 @@ struct Seen {
     records: Vec<CallRecord>,
     held: u64,
     asked: u64,
+    /// When it was asked for last.
+    asked_at: Option<Instant>,
     /// The books have refused for good.
     refused: bool,
     pending: Vec<Output>,
@@ -273,6 +275,7 @@ impl Run {
             Output::Ledger(LedgerCommand::Hold(count)) => {
                 assert!(*count > seen.held);
                 seen.asked = seen.asked.max(*count);
+                seen.asked_at = Some(self.bench.now.mono);
             }
             Output::Ledger(LedgerCommand::Close(record)) => seen.records.push((**record).clone()),
             Output::Trunk(trunk, news) => {
@@ -346,7 +349,8 @@ impl Run {
     }
 
     /// While a call is up, what is held covers the time so far, but for the grace that a postpaid
-    /// call gives to books that have not answered yet.
+    /// call gives to books that have not answered yet: from the end of what is held, or from when they
+    /// were asked where that was later, because their answer before was late.
     fn check_holds(&self, late: u64) {
         let (Some(start), None) = (self.seen.accepted, self.seen.ended) else {
             return;
@@ -354,10 +358,17 @@ impl Run {
         let elapsed = self.bench.now.mono - start;
         let held = self.block * u32::try_from(self.seen.held).unwrap();
         // One late timer asks, the next one ends: each may be late.
-        let prepaid = self.bench.admission.prepaid;
-        let grace = if prepaid { Duration::ZERO } else { OVERDUE };
-        let slack = grace + Duration::from_millis(2 * late + 1);
-        assert!(elapsed <= held + slack, "{elapsed:?} with {held:?} held");
+        let slack = Duration::from_millis(2 * late + 1);
+        let asked = self
+            .seen
+            .asked_at
+            .map_or(Duration::ZERO, |asked| asked - start);
+        let most = if self.bench.admission.prepaid {
+            held
+        } else {
+            held.max(asked) + OVERDUE
+        };
+        assert!(elapsed <= most + slack, "{elapsed:?} with {held:?} held");
     }
 
     fn step(&mut self, step: Step) {
