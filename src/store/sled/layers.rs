@@ -351,7 +351,8 @@ mod tests {
                 let wanted: Vec<_> = rows
                     .in_order()
                     .into_iter()
-                    .filter_map(|(key, _)| range.contains(key).then(|| key.clone()))
+                    .map(|(key, _)| key.clone())
+                    .filter(|key| range.contains(key))
                     .collect();
                 prop_assert_eq!(found, wanted);
             }
