@@ -61,6 +61,7 @@ impl<'a> Codec<'a> {
             && !free_text::holds_number(name)
             && name.bytes().any(|byte| byte.is_ascii_alphabetic())
             && !free_text::holds_address(name)
+            && !free_text::holds_hexadecimal_address(name)
             && !name.contains('%')
             && parts.next().is_none();
         if !sound {

@@ -36,6 +36,20 @@ pub fn holds_address(text: &str) -> bool {
         .any(|word| word.split('.').filter(|part| !part.is_empty()).count() >= 4)
 }
 
+/// Hexadecimal digits of an IPv4 address.
+const ADDRESS_FIGURES: usize = 8;
+
+/// Whether so many hexadecimal digits stand in a row in `text`, whatever stands between them, that
+/// they could be an address.
+#[must_use]
+pub fn holds_hexadecimal_address(text: &str) -> bool {
+    let mut row = 0;
+    text.bytes().filter(u8::is_ascii_alphanumeric).any(|byte| {
+        row = if byte.is_ascii_hexdigit() { row + 1 } else { 0 };
+        row >= ADDRESS_FIGURES
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -50,6 +64,21 @@ mod tests {
         }
         assert!(holds_address("a1.2.3.4"));
         assert!(!holds_address("a1.2.3"));
+        for text in ["x7f008e05", "7F-00-8E-05", "cafe.babe"] {
+            assert!(holds_hexadecimal_address(text), "{text}");
+        }
+        for text in [
+            "telephone-event",
+            "AAL2-G726-40",
+            "mpeg4-generic",
+            "MP4A-LATM",
+            "BV32",
+            "EVRCB0",
+            "DSR-ES202050",
+            "x7f008e0",
+        ] {
+            assert!(!holds_hexadecimal_address(text), "{text}");
+        }
     }
 
     #[test]

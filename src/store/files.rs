@@ -21,8 +21,8 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Names a path in what is said of its fault.
@@ -177,6 +177,27 @@ pub fn free_space(path: &Path) -> io::Result<u64> {
     // SAFETY: zeroed is a valid value, and the call has filled it.
     let figures = unsafe { figures.assume_init() };
     Ok(figures.f_bavail.saturating_mul(figures.f_frsize))
+}
+
+/// While more than this is free, bytes, the system is asked only so often: no disk fills so fast.
+const PLENTY: u64 = 1 << 30;
+const PLENTY_FOR: Duration = Duration::from_millis(50);
+
+/// [`free_space`] of one path, which is not asked again at once where there was plenty.
+#[must_use]
+pub fn watched_free_space() -> FreeSpace {
+    let seen: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    Arc::new(move |path| {
+        let mut seen = seen.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((at, free)) = *seen
+            && at.elapsed() < PLENTY_FOR
+        {
+            return Ok(free);
+        }
+        let free = free_space(path)?;
+        *seen = (free >= PLENTY).then(|| (Instant::now(), free));
+        Ok(free)
+    })
 }
 
 /// Room on the disk: below a margin ordinary commits wait, so that the engine itself never meets a
@@ -437,6 +458,9 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         assert!(free_space(dir.path()).unwrap() > 0);
         assert!(free_space(&dir.path().join("none")).is_err());
+        let watched = watched_free_space();
+        assert!(watched(&dir.path().join("none")).is_err());
+        assert!(watched(dir.path()).unwrap() > 0);
     }
 
     #[test]

@@ -110,7 +110,7 @@ impl Options {
             generation_bytes: 8 * MIB,
             check_history_up_to: 1_000_000,
             copy_up_to_bytes: 2048 * MIB,
-            free_space: Arc::new(files::free_space),
+            free_space: files::watched_free_space(),
             #[cfg(test)]
             skip_sync: false,
         }

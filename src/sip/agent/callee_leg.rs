@@ -493,8 +493,8 @@ pub(super) fn release_stray(
         path: dialog.path,
     };
     core.transactions.handle(ack, now);
-    if !core.note_stray(tag, message.to_tag()) {
-        return; // a repeat
+    if !core.note_stray(tag, message.to_tag(), now) {
+        return;
     }
     let branch = branch(&mut *core.entropy);
     let cseq = dialog.next_cseq();

@@ -25,9 +25,20 @@ const GIVE_UP: u32 = 64;
 /// T2 in units of T1: 4 s where T1 is 500 ms.
 const LONGEST_REPEAT: u32 = 8;
 
-/// Most ended dialogs of calls that are gone that are remembered. One that is forgotten gets a
-/// second BYE, which does no harm.
-const MOST_STRAYS: usize = 64;
+/// Most dialogs of calls that are gone that get a BYE within [`STRAYS_FOR`]: an answer beyond is
+/// acknowledged and no more.
+const MOST_STRAYS: usize = 512;
+/// Most of them of one INVITE.
+const MOST_STRAYS_OF_ONE: usize = 16;
+/// So long an answer may be repeated, and is remembered (RFC 3261 §13.3.1.4: 64*T1).
+const STRAYS_FOR: Duration = Duration::from_secs(32);
+
+/// A dialog of a call that is gone, which has had its BYE.
+struct Ended {
+    ours: Tag,
+    theirs: Box<str>,
+    at: Instant,
+}
 
 /// Whose transaction it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,9 +93,8 @@ pub(super) struct Core {
     pub(super) outputs: VecDeque<Output>,
     /// Where the message in work came from.
     pub(super) sender: Option<IpAddr>,
-    /// Dialogs of calls that are gone, by our tag and theirs, which have had their BYE: the last
-    /// [`MOST_STRAYS`].
-    strays: VecDeque<(Tag, Box<str>)>,
+    /// The oldest first, [`MOST_STRAYS`] at most.
+    strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
 }
 
@@ -112,16 +122,31 @@ impl Core {
         self.outputs.push_back(output);
     }
 
-    /// Notes that a dialog of a call that is gone gets its BYE; false where it has had it.
-    pub(super) fn note_stray(&mut self, ours: Tag, theirs: &str) -> bool {
-        let is = |(tag, text): &(Tag, Box<str>)| *tag == ours && **text == *theirs;
-        if self.strays.iter().any(is) {
-            return false;
-        }
-        if self.strays.len() >= MOST_STRAYS {
+    /// Notes that a dialog of a call that is gone gets its BYE; false where it has had it, or where
+    /// too many have.
+    pub(super) fn note_stray(&mut self, ours: Tag, theirs: &str, now: Instant) -> bool {
+        let old = |ended: &Ended| now.saturating_duration_since(ended.at) >= STRAYS_FOR;
+        while self.strays.front().is_some_and(old) {
             self.strays.pop_front();
         }
-        self.strays.push_back((ours, theirs.into()));
+        let of_one = self.strays.iter().filter(|ended| ended.ours == ours);
+        let (mut known, mut count) = (false, 0);
+        for ended in of_one {
+            known |= *ended.theirs == *theirs;
+            count += 1;
+        }
+        if known {
+            return false;
+        }
+        if count >= MOST_STRAYS_OF_ONE || self.strays.len() >= MOST_STRAYS {
+            self.count("sip_dropped", "stray-response");
+            return false;
+        }
+        self.strays.push_back(Ended {
+            ours,
+            theirs: theirs.into(),
+            at: now,
+        });
         true
     }
 

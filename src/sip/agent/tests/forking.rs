@@ -156,6 +156,20 @@ fn an_answer_after_a_failure_gets_ack_and_bye() {
     assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), "third");
     world.quiet();
     world.receive(CALLEE, respond(&bye, 200, ""));
+    // A flood of forks gets an ACK each, and a few BYEs.
+    let mut byes = 1;
+    for fork in 0..100 {
+        let tag = format!("fork{fork}");
+        world.receive(CALLEE, respond(&invite, 200, &tag).sdp(CALLEE_SDP));
+        assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), tag);
+        if let Some(bye) = world.next(CALLEE) {
+            assert_eq!(bye.method(), Method::Bye);
+            byes += 1;
+            world.receive(CALLEE, respond(&bye, 200, ""));
+        }
+    }
+    assert_eq!(byes, 16);
+    world.said.clear();
     world.assert_empty();
 }
 
