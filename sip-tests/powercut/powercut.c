@@ -28,12 +28,14 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/fs.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -239,6 +241,12 @@ static void names_changed(const char *path) {
         make_names_durable(parent, known(status.st_ino)->id);
 }
 
+/* A file whose writes are synced one by one (attribute S). */
+static int is_synchronous(int fd) {
+    int flags = 0;
+    return ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && (flags & FS_SYNC_FL) != 0;
+}
+
 static void bytes_changed(int fd, struct node *node, off_t from, off_t to) {
     if (!node->whole) {
         if (node->count && node->ranges[node->count - 1].to == from) {
@@ -263,6 +271,11 @@ static void bytes_changed(int fd, struct node *node, off_t from, off_t to) {
         }
         at = end;
     }
+}
+
+static void bytes_written(int fd, struct node *node, off_t from, off_t to) {
+    bytes_changed(fd, node, from, to);
+    if (!deaf && is_synchronous(fd)) make_bytes_durable(fd, node);
 }
 
 /* ---- start: what is there is durable ------------------------------------------------------- */
@@ -378,7 +391,7 @@ ssize_t pwrite64(int fd, const void *bytes, size_t count, off64_t at) {
     ENTER();
     ssize_t done = syscall(SYS_pwrite64, fd, bytes, count, at);
     struct node *node = active && done > 0 ? node_of_fd(fd) : NULL;
-    if (node) bytes_changed(fd, node, at, at + done);
+    if (node) bytes_written(fd, node, at, at + done);
     LEAVE();
     return done;
 }
@@ -391,7 +404,7 @@ static ssize_t written(int fd, ssize_t done) {
     struct node *node = active && done > 0 ? node_of_fd(fd) : NULL;
     if (node) {
         off_t end = lseek(fd, 0, SEEK_CUR);
-        if (end >= done) bytes_changed(fd, node, end - done, end);
+        if (end >= done) bytes_written(fd, node, end - done, end);
     }
     return done;
 }

@@ -6,11 +6,14 @@ use crate::config::Trunk;
 use crate::domain::TrunkId;
 use std::collections::BTreeMap;
 
+/// Most names in a process's life: each costs rows of metrics and a look at every call.
+const MOST_NAMES: u16 = 4096;
+
 /// Trunks by place; `None` where a name is not in the file (any more).
 pub type Placed<'a> = [Option<&'a Trunk>];
 
 /// Places by name. It grows by the names that reloads bring, and no more: a name that comes back
-/// has its old place. Beyond 65,536 names a reload is refused.
+/// has its old place. Beyond [`MOST_NAMES`] a reload is refused.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     names: BTreeMap<Box<str>, TrunkId>,
@@ -24,9 +27,14 @@ impl Places {
     pub fn seat<'a>(&mut self, trunks: &'a [Trunk]) -> Result<Vec<Option<&'a Trunk>>, String> {
         for trunk in trunks {
             if !self.names.contains_key(trunk.name.as_str()) {
-                let place = u16::try_from(self.names.len()).map_err(|_| {
-                    "there were 65,536 trunk names since the start: restart for more".to_owned()
-                })?;
+                let place = u16::try_from(self.names.len())
+                    .ok()
+                    .filter(|place| *place < MOST_NAMES)
+                    .ok_or_else(|| {
+                        format!(
+                            "there were {MOST_NAMES} trunk names since the start: restart for more"
+                        )
+                    })?;
                 self.names
                     .insert(trunk.name.as_str().into(), TrunkId(place));
             }
@@ -95,12 +103,12 @@ mod tests {
 
     #[test]
     fn names_without_end_are_refused() {
-        let names = (0..=u16::MAX).map(|place| (place.to_string().into(), TrunkId(place)));
+        let names = (0..MOST_NAMES).map(|place| (place.to_string().into(), TrunkId(place)));
         let mut places = Places {
             names: names.collect(),
         };
-        assert_eq!(places.seat(&trunks(&["7"])).unwrap().len(), 65_536);
+        assert_eq!(places.seat(&trunks(&["7"])).unwrap().len(), 4096);
         assert!(places.seat(&trunks(&["one-more"])).is_err());
-        assert_eq!(places.seat(&trunks(&["7"])).unwrap().len(), 65_536);
+        assert_eq!(places.seat(&trunks(&["7"])).unwrap().len(), 4096);
     }
 }

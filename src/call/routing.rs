@@ -85,13 +85,15 @@ impl Trunks {
         new
     }
 
-    /// New configuration. A place keeps its calls, and its health while it has a trunk.
+    /// New configuration. A place keeps its calls, and its health while it has a trunk that is watched
+    /// as before: what takes one that is not probed down would otherwise wait for a probe.
     pub fn reload(&mut self, trunks: Vec<Option<Trunk>>) {
         let places = self.places.len().max(trunks.len());
         self.places.resize_with(places, Place::default);
         let trunks = trunks.into_iter().chain(std::iter::repeat(None));
         for (place, trunk) in self.places.iter_mut().zip(trunks) {
-            if trunk.is_none() || place.trunk.is_none() {
+            let probed = |trunk: &Option<Trunk>| trunk.as_ref().map(|trunk| trunk.probed);
+            if trunk.is_none() || probed(&trunk) != probed(&place.trunk) {
                 place.health = Health::default();
             }
             place.trunk = trunk;

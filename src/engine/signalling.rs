@@ -12,6 +12,7 @@ use crate::domain::{CallRecord, Now};
 use crate::sip::message::{Path, Transport};
 use crate::transport::udp::UdpEndpoint;
 use std::collections::VecDeque;
+use std::future::Future as _;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -115,7 +116,7 @@ impl Signalling {
         let relay_ready = register(relay_ready, Interest::READABLE)?;
         let endpoints = endpoints
             .into_iter()
-            .map(|endpoint| register(endpoint, Interest::READABLE | Interest::ERROR))
+            .map(|endpoint| register(endpoint, NEWS))
             .collect::<Result<Vec<_>, _>>()?;
         let mut this = Loop {
             worker,
@@ -330,24 +331,29 @@ fn register<T: AsRawFd>(what: T, interest: Interest) -> std::io::Result<AsyncFd<
     registered.map_err(std::io::Error::from)
 }
 
+/// What a socket has to say: datagrams, or an ICMP error that came back.
+const NEWS: Interest = Interest::READABLE.add(Interest::ERROR);
+
 /// Ready when one of the sockets is.
 async fn any_readable(endpoints: &[AsyncFd<UdpEndpoint>]) {
-    std::future::poll_fn(|context| {
-        for endpoint in endpoints {
-            if endpoint.poll_read_ready(context).is_ready() {
-                return std::task::Poll::Ready(());
-            }
+    let Some((first, rest)) = endpoints.split_first() else {
+        return std::future::pending().await;
+    };
+    if rest.is_empty() {
+        let _ = first.ready(NEWS).await;
+    } else {
+        tokio::select! {
+            _ = first.ready(NEWS) => {}
+            () = Box::pin(any_readable(rest)) => {}
         }
-        std::task::Poll::Pending
-    })
-    .await;
+    }
 }
 
 /// Tells the reactor that the socket was found empty.
 fn clear_readiness(endpoint: &AsyncFd<UdpEndpoint>) {
-    let waker = std::task::Waker::noop();
-    let mut context = std::task::Context::from_waker(waker);
-    if let std::task::Poll::Ready(Ok(mut guard)) = endpoint.poll_read_ready(&mut context) {
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    let ready = std::pin::pin!(endpoint.ready(NEWS));
+    if let std::task::Poll::Ready(Ok(mut guard)) = ready.poll(&mut context) {
         guard.clear_ready();
     }
 }

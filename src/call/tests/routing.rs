@@ -176,6 +176,25 @@ fn answered_probes_do_not_end_a_rest() {
 }
 
 #[test]
+fn a_trunk_that_is_not_probed_any_more_begins_anew() {
+    let now = Instant::now();
+    let probed = |probed| {
+        Some(Trunk {
+            probed,
+            ..trunk("a", 1)
+        })
+    };
+    let mut trunks = Trunks::new(vec![probed(true)]);
+    for _ in 0..DOWN_AFTER {
+        trunks.probe(TrunkId(0), false, now);
+    }
+    trunks.reload(vec![probed(true)]);
+    assert!(!trunks.is_up(TrunkId(0), now), "it is watched as before");
+    trunks.reload(vec![probed(false)]);
+    assert!(trunks.is_up(TrunkId(0), now), "no probe could say so");
+}
+
+#[test]
 fn reload_keeps_calls_and_health() {
     let now = Instant::now();
     let mut trunks = Trunks::new(vec![Some(trunk("a", 1)), Some(trunk("b", 1))]);

@@ -37,14 +37,17 @@ impl Plan {
     }
 
     /// A caller's number from a trunk's wire, normalised. The tech prefix is a word to the switch
-    /// about the number dialled: with most carriers an identity has none, and is E.164 digits.
+    /// about the number dialled: with most carriers an identity has none, and is E.164 digits. So
+    /// digits that are a number as they stand keep what looks like a prefix.
     #[must_use]
     pub fn normalise_identity(&self, form: &NumberForm, digits: &str) -> Option<E164> {
-        let whole = || match form {
-            NumberForm::Prefix(..) => E164::from_digits(&compact(digits)?),
-            _ => None,
+        let NumberForm::Prefix(..) = form else {
+            return self.normalise_wire(form, digits);
         };
-        self.normalise_wire(form, digits).or_else(whole)
+        let whole = compact(digits)?;
+        super::international(&whole)
+            .or_else(|| self.normalise_wire(form, digits))
+            .or_else(|| E164::from_digits(&whole))
     }
 }
 

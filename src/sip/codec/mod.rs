@@ -394,14 +394,17 @@ fn tag_of(text: &str, value: Option<&str>, name: Header) -> Result<Span, Fault> 
 }
 
 /// Max-Forwards: 0 to 255 (RFC 3261 §20.22). A request must have one (§8.1.1), whatever a proxy
-/// would make of its absence (§16.6). Nobody could be told of an ACK's, so that is read without.
+/// would make of its absence (§16.6). Nobody could be told of an ACK's, so that is read without; so are
+/// BYE and CANCEL, which end what would go on, and cost, for the want of a header.
 fn check_max_forwards(
     start: &Start<'_>,
     method: Method,
     max_forwards: Option<&str>,
 ) -> Result<(), Fault> {
     match max_forwards {
-        None if matches!(start, Start::Request { .. }) && method != Method::Ack => {
+        None if matches!(start, Start::Request { .. })
+            && !matches!(method, Method::Ack | Method::Bye | Method::Cancel) =>
+        {
             Err(Fault::Missing(Header::MaxForwards))
         }
         Some(value) if !is_digits(value) || value.parse::<u8>().is_err() => {

@@ -18,6 +18,7 @@ use crate::store::schema::hex;
 use crate::store::{StoreError, files};
 use bytes::Bytes;
 use std::fs::{self, File};
+use std::os::fd::AsRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -120,13 +121,17 @@ pub(in crate::store) fn open_engine(
 
 /// Opens the engine and reads its head, making an empty one where there is nothing yet.
 pub(super) fn open_with_head(dir: &Path, options: &Options) -> Result<(Engine, Head), StoreError> {
-    let tree = open_engine(dir, options.cache_bytes)?;
     let path = dir.join("db");
+    if path.exists() {
+        write_through(&path);
+    }
+    let tree = open_engine(dir, options.cache_bytes)?;
     let file = File::options()
         .read(true)
         .write(true)
         .open(&path)
         .map_err(|error| files::failed(&path, &error))?;
+    write_through(&path);
     let engine = Engine { tree, file };
     let head = match guarded(|| engine.tree.get(record::HEAD_KEY))? {
         Some(stored) => Head::decode(&stored).map_err(|fault| head_fault(&fault))?,
@@ -140,6 +145,32 @@ pub(super) fn open_with_head(dir: &Path, options: &Options) -> Result<(Engine, H
         None => return Err(StoreError::Damaged("there are records but no head".into())),
     };
     Ok((engine, head))
+}
+
+/// Has each write to a file reach the disk before it returns (the file's attribute `S`), where the file
+/// system knows how. sled uses room of its log again once what was there lies elsewhere, and to its
+/// mind it does when it is written and `sync_file_range` has returned; a power cut can take it even so,
+/// and the old copy has been overwritten. It writes half a MiB at a time, so a sync for each costs next
+/// to nothing.
+fn write_through(path: &Path) {
+    const SYNC: libc::c_int = 0x8;
+    let attribute = || -> std::io::Result<()> {
+        let file = File::open(path)?;
+        let mut flags: libc::c_int = 0;
+        // SAFETY: an open descriptor, and a live int that the kernel writes.
+        let got = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_GETFLAGS, &raw mut flags) };
+        flags |= SYNC;
+        // SAFETY: an open descriptor, and a live int that the kernel reads.
+        let set = unsafe { libc::ioctl(file.as_raw_fd(), libc::FS_IOC_SETFLAGS, &raw const flags) };
+        if got == 0 && set == 0 {
+            Ok(())
+        } else {
+            Err(std::io::Error::last_os_error())
+        }
+    };
+    if let Err(error) = attribute() {
+        tracing::info!(path = %path.display(), %error, "the file system has no synchronous files");
+    }
 }
 
 fn head_fault(fault: &HeadFault) -> StoreError {

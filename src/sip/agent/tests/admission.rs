@@ -109,7 +109,7 @@ fn a_second_contact_in_a_re_invite_is_400_and_changes_nothing() {
 
 #[test]
 fn a_request_without_max_forwards_is_400_and_named() {
-    for method in ["INVITE", "OPTIONS", "BYE", "MESSAGE", "CANCEL"] {
+    for method in ["INVITE", "OPTIONS", "MESSAGE", "INFO"] {
         let mut world = World::new();
         world.receive(CALLER, End::caller().draft(method).without("Max-Forwards"));
         let (bytes, _) = world.sent.pop_front().unwrap();
@@ -132,6 +132,14 @@ fn a_request_without_max_forwards_is_400_and_named() {
         world.event(Side::Caller),
         LegEvent::Confirmed(None)
     ));
+    // What ends a call is not refused for the want of it.
+    world.receive(CALLER, caller.request("BYE").without("Max-Forwards"));
+    world.response(CALLER, 200);
+    assert!(matches!(world.event(Side::Caller), LegEvent::Ended(_)));
+    let mut world = World::new();
+    let call = ringing(&mut world);
+    world.receive(CALLER, call.caller.cancel().without("Max-Forwards"));
+    world.response(CALLER, 200);
 }
 
 #[test]
