@@ -105,7 +105,11 @@ fn bind_ports(ports: &mut Ports, relay: &mut SocketRelay) -> Result<(), String> 
     relay.flush(Instant::now());
     let count = ports.count();
     if count.free == 0 {
-        return Err("media.ports: not one pair of them can be bound".to_owned());
+        return Err(
+            "media.ports: not one pair of them can be bound; if another gateway has them, give \
+                    each its own"
+                .to_owned(),
+        );
     }
     if count.retired > 0 {
         tracing::warn!(

@@ -18,6 +18,15 @@ impl fmt::Display for Lease {
     }
 }
 
+/// A trunk takes no calls any more, or takes them again.
+pub(super) fn trunk(name: &str, up: bool) {
+    if up {
+        tracing::info!(trunk = name, "trunk up");
+    } else {
+        tracing::warn!(trunk = name, "trunk down");
+    }
+}
+
 /// The INVITE came.
 pub(super) fn started(id: CallId, trunk_in: &str) {
     tracing::info!(call_id = %id, trunk_in, "call started");

@@ -31,7 +31,7 @@ impl Worker {
                 }
                 agent::Output::CalleeLeg(key, id) => self.tell(key, Input::CalleeLeg(id), now),
                 agent::Output::TrunkProbe(trunk, alive) => {
-                    self.parts.trunks.probe(trunk, alive, now.mono);
+                    self.watch_trunk(trunk, now, |trunks| trunks.probe(trunk, alive, now.mono));
                 }
                 agent::Output::GuardHit(key, place) => {
                     let call_id = self.calls.get(&key).map(|entry| entry.id.to_string());

@@ -6,7 +6,7 @@ use crate::books::command::{CallCommand, CallNotice};
 use crate::call::event::Input;
 use crate::call::routing::Trunks;
 use crate::call::{self, Call};
-use crate::domain::{CallId, CallKey, Now};
+use crate::domain::{CallId, CallKey, Now, TrunkId};
 use crate::media::ports::Ports;
 use crate::media::session::Session;
 use crate::media::settings::Settings as MediaSettings;
@@ -260,12 +260,23 @@ impl Worker {
                 call::event::Output::Media(command) => self.ask_media(key, command, now),
                 call::event::Output::Ledger(command) => self.ask_books(key, command),
                 call::event::Output::Trunk(trunk, news) => {
-                    self.parts.trunks.news(trunk, news, now.mono);
+                    self.watch_trunk(trunk, now, |trunks| trunks.news(trunk, news, now.mono));
                 }
                 call::event::Output::Finished => self.forget(key),
             }
         }
         self.schedule(key);
+    }
+
+    /// Tells the trunks something of one of them, and the log if that took it down or brought it back.
+    pub(super) fn watch_trunk(&mut self, trunk: TrunkId, now: Now, tell: impl FnOnce(&mut Trunks)) {
+        let trunks = &mut self.parts.trunks;
+        let was_up = trunks.is_up(trunk, now.mono);
+        tell(trunks);
+        let is_up = trunks.is_up(trunk, now.mono);
+        if was_up != is_up {
+            super::life::trunk(trunks.get(trunk).map_or("", |trunk| &trunk.name), is_up);
+        }
     }
 
     fn schedule(&mut self, key: CallKey) {
