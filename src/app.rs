@@ -116,7 +116,10 @@ fn reload(gateway: &mut Gateway, path: &Path, logs: &Log) {
     let config = match Config::load(path, &environment) {
         Ok(config) => config,
         Err(faults) => {
-            tracing::error!(%faults, "the configuration is faulty: nothing was changed");
+            for fault in faults.to_string().lines() {
+                tracing::error!(fault, "a fault of the configuration");
+            }
+            tracing::error!("the configuration is faulty: nothing was changed");
             return;
         }
     };

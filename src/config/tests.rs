@@ -63,6 +63,23 @@ target = \"sip:192.0.2.9:5070;transport=udp\"
 ";
 
 #[test]
+fn a_trunk_with_a_faulty_name_or_direction_tells_its_other_faults_too() {
+    for head in [
+        "name = \"carrier in\"\ndirection = \"inbound\"",
+        "name = \"carrier\"\ndirection = \"in\"",
+    ] {
+        let found = faults(&format!(
+            "[[trunk]]\n{head}\ntrusted = \"yes\"\nmax_calls = -1\n"
+        ));
+        for key in ["trusted", "max_calls"] {
+            assert!(found.contains(key), "no {key} in:\n{found}");
+        }
+        let sources = found.contains("sources: missing");
+        assert_eq!(sources, head.contains("inbound"), "{found}");
+    }
+}
+
+#[test]
 fn an_empty_file_is_all_defaults() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::defaults().unwrap());

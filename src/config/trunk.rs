@@ -154,11 +154,14 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
     );
     let sources = section.read_list("sources", cidr);
     let target = section.read("target", target);
-    let (name, direction) = (name?, direction?);
-    reach(section, direction, sources.as_deref());
-    Some(Trunk {
-        name,
-        direction,
+    if let Some(direction) = direction {
+        reach(section, direction, sources.as_deref());
+    }
+    // All of it is read, so that all of its faults are told at once.
+    let sound = name.is_some() && direction.is_some();
+    let trunk = Trunk {
+        name: name.unwrap_or_default(),
+        direction: direction.unwrap_or(Direction::Both),
         sources: sources.unwrap_or_default(),
         target,
         numbers: section
@@ -191,7 +194,8 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
-    })
+    };
+    sound.then_some(trunk)
 }
 
 /// An inbound trunk needs sources, an outbound one a target, and neither the other's.
