@@ -13,7 +13,7 @@ const MOST_NAMES: u16 = 4096;
 pub type Placed<'a> = [Option<&'a Trunk>];
 
 /// Places by name. It grows by the names that reloads bring, and no more: a name that comes back
-/// has its old place. Beyond [`MOST_NAMES`] a reload is refused.
+/// has its old place. Beyond 4096 names a reload is refused.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     names: BTreeMap<Box<str>, TrunkId>,
