@@ -129,7 +129,7 @@ def raw(text, retrans=None):
 
 # ---- steps of both
 
-def r(what, optional=False, check=None, absent=None, rrs=True, timeout=None, next=None):
+def r(what, optional=False, check=None, absent=None, rrs=True, timeout=None, next=None, auth=False):
     """Receive: an integer is a response, a word a request."""
     a = f' response="{what}"' if isinstance(what, int) else f' request="{what}"'
     if optional:
@@ -138,6 +138,8 @@ def r(what, optional=False, check=None, absent=None, rrs=True, timeout=None, nex
         a += ' rrs="true"'
     if timeout:
         a += f' timeout="{timeout}"'
+    if auth:  # its challenge is what [authentication] answers
+        a += ' auth="true"'
     return f"<recv{a}>{_action(_checks(check, absent))}</recv>\n"
 
 
@@ -255,7 +257,8 @@ def scenario(name, steps):
 class Sipp:
     """One sipp process."""
 
-    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE):
+    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE,
+                 auth_uri=None):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
@@ -269,6 +272,8 @@ class Sipp:
             "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
         if service:
             cmd += ["-s", service]
+        if auth_uri:  # what the digest is of; by itself sipp takes the gateway's address without the number
+            cmd += ["-auth_uri", auth_uri]
         if lenient:  # goes on whatever comes
             cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,

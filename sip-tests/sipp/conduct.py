@@ -48,7 +48,7 @@ class Context:
 
     def caller(self, name, steps, dialled, port=5070, media_port=6000, role="caller"):
         side = Sipp(self.work, name, steps, self.gateway.ip[role], port, f"{self.gateway.ip['gateway']}:5060", dialled, media_port,
-                    lenient=self.case.lenient)
+                    lenient=self.case.lenient, auth_uri=f"{dialled}@{self.gateway.ip['gateway']}:5060")
         self.sides.append(side)
         return side
 

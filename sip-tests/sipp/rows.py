@@ -10,6 +10,7 @@ ROWS = {
     "2 draining": "draining: 503 with Retry-After, cause 42",
     "2 unreadable": "not parseable, or a mandatory header is missing or repeated: 400 with a phrase that names it",
     "2 never answered": "a response is never answered; nor is an ACK",
+    "2 digest": "digest asked for and absent or wrong: 401",
     "2 method": "method not ours: 405 with Allow",
     "2 scheme": "scheme not sip, sips, tel: 416",
     "2 require": "Require not ours: 420 with Unsupported",
@@ -83,6 +84,7 @@ ROWS = {
     "3 redirect code": "3xx becomes 480",
     "3 other": "everything else becomes 500 with its cause",
     "3 nothing else": "no header, phrase or body of the other side, ever",
+    "1 digest": "digest credentials of ours for them: 401 and 407 are answered once",
     # ---- section 1: failover
     "1 failover": "the next trunk on 408, 500, 502, 503, 504",
     "1 transport": "the next trunk on a transport error",
@@ -92,7 +94,7 @@ ROWS = {
     "1 no failover early": "not after a provisional with media",
 }
 
-LEFT_OUT = """Left out: digest (`require_auth` is refused by this version), overload (a signalling thread that is late for a second
+LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
 cannot be had from outside without slowing the whole machine; `overload_is_answered_without_parsing` has it, and draining
 takes the same way), announcements, PRACK, UPDATE, session timers and T.38 (next version)."""
 HEAD = """# What the SIPp cases cover

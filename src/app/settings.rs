@@ -160,7 +160,41 @@ fn agent_trunk(
         trusted: trunk.trusted,
         form: form(config, &trunk.numbers),
         options_interval: trunk.options_interval,
+        account: account(&trunk.digest),
+        login: login(&trunk.digest),
     })
+}
+
+/// Theirs for us.
+fn account(digest: &config::Digest) -> Option<agent::Account> {
+    let user = |one: &config::User| (one.user.as_str().into(), password(one));
+    (!digest.users.is_empty()).then(|| agent::Account {
+        realm: digest.realm.as_str().into(),
+        users: digest.users.iter().map(user).collect(),
+        algorithms: algorithms(digest),
+    })
+}
+
+/// Ours for them.
+fn login(digest: &config::Digest) -> Option<agent::Login> {
+    digest.login.as_ref().map(|one| agent::Login {
+        user: one.user.as_str().into(),
+        password: password(one),
+        realm: digest.realm.as_str().into(),
+        algorithms: algorithms(digest),
+    })
+}
+
+fn password(one: &config::User) -> agent::Password {
+    agent::Password::new(one.password.expose())
+}
+
+fn algorithms(digest: &config::Digest) -> Box<[agent::Algorithm]> {
+    let one = |one: &config::DigestAlgorithm| match one {
+        config::DigestAlgorithm::Md5 => agent::Algorithm::Md5,
+        config::DigestAlgorithm::Sha256 => agent::Algorithm::Sha256,
+    };
+    digest.algorithms.iter().map(one).collect()
 }
 
 /// How each trunk writes numbers, by place. Nothing is read of a trunk that is gone.

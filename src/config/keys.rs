@@ -58,7 +58,9 @@ pub const KEYS: &[&str] = &[
     "trunk.auth_password",
     "trunk.realm",
     "trunk.require_auth",
-    "trunk.allow_users",
+    "trunk.allow_users.user",
+    "trunk.allow_users.password",
+    "trunk.auth_algorithms",
     "trunk.srtp",
     "trunk.insecure_srtp",
     "trunk.nat",
@@ -108,6 +110,7 @@ const SECRETS: &[&str] = &[
     "http.keys.secret",
     "http.clients.signing_secret",
     "trunk.auth_password",
+    "trunk.allow_users.password",
     "store.url",
 ];
 

@@ -24,6 +24,7 @@
 )]
 
 mod check;
+mod digest;
 mod fault;
 mod http;
 pub mod keys;
@@ -39,6 +40,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
+pub use digest::{Digest, DigestAlgorithm, User};
 pub use fault::{Fault, Faults};
 pub use http::{Algorithm, Client, Http, Key, Scope, Tls};
 pub use media::{Media, MediaAddress};

@@ -420,8 +420,6 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     }
     for (key, expected) in [
         ("transport = \"tls\"", "TCP and TLS"),
-        ("auth_user = \"a\"", "digest authentication is not"),
-        ("require_auth = true", "digest authentication is not"),
         ("srtp = \"required\"", "SRTP is not"),
         ("insecure_srtp = true", "SRTP is not"),
         ("nat = true", "is not in this version"),
@@ -438,6 +436,39 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     // Their harmless values pass.
     let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
+}
+
+#[test]
+fn a_trunk_may_ask_for_passwords_and_give_one() {
+    let users = "[{ user = \"a\", password = { env = \"SECRET\" } }, { user = \"b\", password = \"x\" }]";
+    let inbound = format!(
+        "[[trunk]]\nname = \"in\"\ndirection = \"both\"\nsources = [\"192.0.2.1\"]\n\
+         target = \"sip:192.0.2.2\"\nrealm = \"r\"\nrequire_auth = true\nallow_users = {users}\n\
+         auth_user = \"me\"\nauth_password = {{ file = \"/secret\" }}\nauth_algorithms = [\"SHA-256\"]\n"
+    );
+    let config = parse(&inbound).unwrap();
+    let digest = &config.trunks[0].digest;
+    assert_eq!(digest.realm, "r");
+    assert_eq!(digest.users[0].password.expose(), SECRET);
+    assert_eq!(digest.users[1].user, "b");
+    assert_eq!(digest.login.as_ref().unwrap().password.expose(), SECRET);
+    assert_eq!(digest.algorithms, [DigestAlgorithm::Sha256]);
+    assert!(!format!("{config:?}").contains(SECRET));
+    for (old, new, expected) in [
+        ("realm = \"r\"\n", "", "need the realm"),
+        (users, "[]", "needs at least one user"),
+        ("user = \"b\"", "user = \"a\"", "another user has this name"),
+        ("require_auth = true", "require_auth = false", "goes with require_auth = true"),
+        ("auth_user = \"me\"\n", "", "goes with auth_password"),
+        ("[\"SHA-256\"]", "[]", "at least one"),
+        ("[\"SHA-256\"]", "[\"SHA-1\"]", "\"SHA-256\" or \"MD5\""),
+        ("user = \"b\", password = \"x\"", "user = \"b\"", "the user's password"),
+        ("\"both\"\nsources = [\"192.0.2.1\"]", "\"outbound\"", "only a trunk that brings calls"),
+    ] {
+        let text = inbound.replacen(old, new, 1);
+        assert_ne!(text, inbound);
+        assert_fault(&text, expected);
+    }
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! `[[trunk]]`: the carriers (sip-bridging 1).
 
+use super::digest::{self, Digest};
 use super::reader::{Found, Section, Value};
 use super::sip::{NO_STREAMS, parse_host_port};
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
@@ -123,6 +124,8 @@ pub struct Trunk {
     pub media_prefixes: Vec<Cidr>,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
     pub codecs: Vec<String>,
+    /// Digest authentication, both ways.
+    pub digest: Digest,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Vec<Trunk> {
@@ -194,6 +197,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
+        digest: digest::read(section, direction.is_none_or(Direction::brings)),
     };
     sound.then_some(trunk)
 }
@@ -364,14 +368,7 @@ fn refuse_later(section: &Section<'_>) {
         section.fault("transport", NO_STREAMS);
     }
     section.refuse("tls", NO_STREAMS);
-    for key in ["auth_user", "auth_password", "realm", "allow_users"] {
-        section.refuse(key, "digest authentication is not in this version");
-    }
     for (key, why) in [
-        (
-            "require_auth",
-            "digest authentication is not in this version",
-        ),
         ("insecure_srtp", "SRTP is not in this version"),
         (
             "nat",

@@ -5,6 +5,7 @@
 //! they do: commits take their time, and what comes meanwhile waits.
 
 use super::chance::Chance;
+use super::phone::digest::{CARRIERS_OWN, GATEWAYS_OWN};
 use super::plan::{POOL, Weather, number};
 use super::relay::SharedRelay;
 use crate::books::command::{CallCommand, Command, Idempotency, NumberStyle, PoolRange, Reply};
@@ -519,6 +520,17 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             trusted: place < 2,
             form: forms[usize::from(place)].clone(),
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
+            account: (weather.proves && place == 0).then(|| agent::Account {
+                realm: GATEWAYS_OWN[0].into(),
+                users: [(GATEWAYS_OWN[1].into(), agent::Password::new(GATEWAYS_OWN[2]))].into(),
+                algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
+            }),
+            login: (weather.asks && place > 0).then(|| agent::Login {
+                realm: CARRIERS_OWN[0].into(),
+                user: CARRIERS_OWN[1].into(),
+                password: agent::Password::new(CARRIERS_OWN[2]),
+                algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
+            }),
         })
     };
     agent::Settings {

@@ -52,11 +52,16 @@ pub struct Weather {
     pub caps: [u32; 2],
     /// How long answers are kept.
     pub keep_answers: Duration,
+    /// Callers must prove a password.
+    pub proves: bool,
+    /// Callees' carriers ask the gateway for its own.
+    pub asks: bool,
 }
 
 impl Weather {
     /// `late` decides what came to be decided later, so that a seed goes on doing what it did.
-    pub fn new(chance: &mut Chance, late: &mut Chance) -> Self {
+    /// And `later` what came after that.
+    pub fn new(chance: &mut Chance, late: &mut Chance, later: &mut Chance) -> Self {
         let stormy = chance.percent(50);
         let (loss, duplication) = (chance.below(30), chance.below(10));
         let (faults, per_mille) = (chance.next(), 10 + chance.below(150));
@@ -98,6 +103,8 @@ impl Weather {
                 }
             }),
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
+            proves: later.percent(15),
+            asks: later.percent(15),
         }
     }
 }

@@ -339,9 +339,14 @@ enum Role {
 fn role(name: &str) -> Role {
     match name.to_ascii_lowercase().as_str() {
         "via" | "from" | "to" | "call-id" | "cseq" | "record-route" => Role::Copied,
-        "start line" | "route" | "contact" | "max-forwards" | "content-length" | "content-type" => {
-            Role::Needed
-        }
+        "start line"
+        | "route"
+        | "contact"
+        | "max-forwards"
+        | "content-length"
+        | "content-type"
+        | "authorization"
+        | "proxy-authorization" => Role::Needed,
         _ => Role::Optional,
     }
 }

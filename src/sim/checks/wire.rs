@@ -15,6 +15,8 @@ const GIVE_UP: Duration = Duration::from_secs(32);
 pub struct Leg {
     /// Its INVITE came (caller) or went (callee).
     pub invited: bool,
+    /// CSeq of the caller's INVITE, the latest where one was asked for a password.
+    first: u32,
     /// The first 200 to its INVITE: sent to a caller, received from a callee.
     pub answered_at: Option<Instant>,
     /// To-tag of that 200.
@@ -49,9 +51,12 @@ impl Wire {
             return;
         }
         match method(text) {
-            "INVITE" if tag(header(text, "To")).is_empty() => leg.invited = true,
+            "INVITE" if tag(header(text, "To")).is_empty() => {
+                leg.invited = true;
+                leg.first = leg.first.max(number);
+            }
             "ACK"
-                if number == 1
+                if number == leg.first
                     && from_caller
                     && leg.answered_at.is_some()
                     && tag(header(text, "To")) == leg.winner =>
@@ -83,7 +88,7 @@ impl Wire {
         if let Some(status) = status(text) {
             if to_caller
                 && kind == "INVITE"
-                && number == 1
+                && number == leg.first
                 && status == 200
                 && leg.answered_at.is_none()
             {

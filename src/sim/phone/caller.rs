@@ -1,6 +1,6 @@
 //! The first INVITE, from the caller's end.
 
-use super::super::text::{ack_of_failure, header, tag, uri, via_lines};
+use super::super::text::{ack_of_failure, cseq, header, tag, uri, via_lines};
 use super::{CallerPlan, Phones, State, Todo, description};
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -63,6 +63,9 @@ impl Phones {
             return self.cancel_if_ready(id, now);
         }
         self.repeats.remove(&(id.to_owned(), "INVITE 1".to_owned()));
+        if status == 401 && self.prove(id, text, now) {
+            return;
+        }
         let Some(line) = self.lines.get_mut(id) else {
             return;
         };
@@ -89,7 +92,7 @@ impl Phones {
             } else {
                 String::new()
             };
-            let (peer, ack) = (line.peer, self.request(id, line, "ACK", 1, &body));
+            let (peer, ack) = (line.peer, self.request(id, line, "ACK", cseq(&line.invite).0, &body));
             self.outbox.push_back((peer, ack));
         }
         if late {
@@ -110,14 +113,16 @@ impl Phones {
         }
         let text = format!(
             "CANCEL {} SIP/2.0\r\n{}Max-Forwards: 70\r\nFrom: {}\r\nTo: {}\r\nCall-ID: {id}\r\n\
-             CSeq: 1 CANCEL\r\nContent-Length: 0\r\n\r\n",
+             CSeq: {} CANCEL\r\nContent-Length: 0\r\n\r\n",
             line.target,
             via_lines(&line.invite),
             line.local,
-            line.remote
+            line.remote,
+            cseq(&line.invite).0
         );
         let peer = line.peer;
         self.seen.cancels += 1;
-        self.repeat(id, "CANCEL 1", peer, text, now);
+        let key = format!("CANCEL {}", cseq(&text).0);
+        self.repeat(id, &key, peer, text, now);
     }
 }

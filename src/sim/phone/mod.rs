@@ -5,10 +5,12 @@
 //!
 //! - here: lines, timers, what is repeated, dispatch;
 //! - `caller`, `callee`: the first INVITE from either end;
+//! - `digest`: passwords, asked for and given;
 //! - `session`: what both do once a call is up.
 
 mod callee;
 mod caller;
+pub mod digest;
 mod session;
 
 pub use session::Sound;
@@ -105,6 +107,10 @@ pub struct Phones {
     repeats: BTreeMap<(String, String), Repeat>,
     todo: BTreeMap<(Instant, u64), (String, Todo)>,
     counter: u64,
+    /// New calls must prove the gateway's password.
+    pub asks: bool,
+    /// Requests that have.
+    let_in: u64,
     pub seen: Seen,
 }
 
@@ -115,6 +121,8 @@ pub struct Seen {
     pub holds: u64,
     pub sounds: u64,
     pub odd: u64,
+    /// Requests that came, or went once more, with the right password.
+    pub proven: u64,
     /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
@@ -190,6 +198,8 @@ impl Phones {
             repeats: BTreeMap::new(),
             todo: BTreeMap::new(),
             counter: 0,
+            asks: false,
+            let_in: 0,
             seen: Seen::default(),
         }
     }
@@ -247,6 +257,9 @@ impl Phones {
             return self.response(&id, status, text, now);
         }
         let (sequence, method) = cseq(text);
+        if self.asks_for_a_password(from, text) {
+            return;
+        }
         match method {
             "INVITE" if tag(header(text, "To")).is_empty() => {
                 self.invited(&id, from, text, plan::callee(chance), now);
@@ -272,9 +285,10 @@ impl Phones {
 
     fn response(&mut self, id: &str, status: u16, text: &str, now: Instant) {
         let (number, method) = cseq(text);
-        let caller = self.lines.get(id).is_some_and(|line| line.caller);
+        let first = |line: &Line| line.caller && cseq(&line.invite).0 == number;
+        let first = self.lines.get(id).is_some_and(first);
         match method {
-            "INVITE" if number == 1 && caller => self.invite_response(id, status, text, now),
+            "INVITE" if first => self.invite_response(id, status, text, now),
             "INVITE" if status >= 200 => self.reinvite_response(id, number, status, text, now),
             "INVITE" => self.wait_for_final(id, &format!("INVITE {number}"), now),
             _ if status >= 200 => {

@@ -129,7 +129,8 @@ impl World {
         let mut late = Chance::new(seed.wrapping_add(1 << 48));
         // Any instant does: only differences count.
         let origin = Instant::now() + Duration::from_secs(3600);
-        let weather = Weather::new(&mut chance, &mut late);
+        let mut later = Chance::new(seed.wrapping_add(1 << 49));
+        let weather = Weather::new(&mut chance, &mut late, &mut later);
         let media = [
             ["10.1.0.2", "fd00:1::2"],
             ["10.2.0.2", "fd00:2::2"],
@@ -138,7 +139,9 @@ impl World {
         let phones = CARRIERS.iter().zip(media).zip(weather.ipv6);
         let phones = phones.map(|((sip, media), ipv6)| {
             let media = media[usize::from(ipv6)];
-            Phones::new(addr(sip), media.parse().unwrap())
+            let mut phones = Phones::new(addr(sip), media.parse().unwrap());
+            phones.asks = weather.asks;
+            phones
         });
         let mut world = Self {
             now: origin,
@@ -206,6 +209,7 @@ impl World {
             self.summary.add("holds", phones.seen.holds);
             self.summary.add("sounds", phones.seen.sounds);
             self.summary.add("odd", phones.seen.odd);
+            self.summary.add("proven", phones.seen.proven);
             self.summary.add("unanswered", phones.seen.unanswered);
         }
         Ok(self.summary)

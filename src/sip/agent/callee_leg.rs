@@ -65,6 +65,7 @@ struct Attempt {
     local: Box<str>,
     to: Box<str>,
     call_id: Box<str>,
+    cseq: u32,
     path: Path,
     forks: SmallVec<[(Fork, Box<str>); 1]>,
     /// A provisional response has come: a CANCEL may go (§9.1).
@@ -79,7 +80,7 @@ struct GivenUp {
     forget_at: Option<Instant>,
 }
 
-/// CSeq of every first request of ours.
+/// CSeq of an attempt's first INVITE.
 const FIRST_CSEQ: u32 = 1;
 
 impl CalleeLeg {
@@ -154,6 +155,28 @@ impl CalleeLeg {
     pub(super) fn path_of(&self, id: TransactionId) -> Option<Path> {
         let attempt = self.attempts.iter().find(|attempt| attempt.id == id)?;
         Some(attempt.path)
+    }
+
+    /// Whether an attempt's INVITE is still wanted.
+    pub(super) fn awaits(&self, id: TransactionId) -> bool {
+        let mut attempts = self.attempts.iter();
+        attempts.any(|attempt| attempt.id == id && attempt.given_up.is_none())
+    }
+
+    /// An attempt's INVITE was challenged and sent again: a CANCEL is for that one, and waits for
+    /// its first response.
+    pub(super) fn resubmitted(
+        &mut self,
+        old: TransactionId,
+        (id, branch): (TransactionId, Box<str>),
+        cseq: u32,
+    ) {
+        if let Some(attempt) = self.attempts.iter_mut().find(|one| one.id == old) {
+            attempt.id = id;
+            attempt.branch = branch;
+            attempt.cseq = cseq.saturating_add(1);
+            attempt.provisional = false;
+        }
     }
 
     /// A response to an attempt's INVITE.
@@ -397,6 +420,7 @@ impl Attempt {
             to: format!("<{uri}>").into(),
             uri: uri.into(),
             call_id,
+            cseq: FIRST_CSEQ,
             path: target.path,
             forks: SmallVec::new(),
             provisional: false,
@@ -429,7 +453,7 @@ impl Attempt {
         writer.header(Header::CallId, &self.call_id);
         writer.header_fmt(
             Header::CSeq,
-            format_args!("{FIRST_CSEQ} {}", method.as_str()),
+            format_args!("{} {}", self.cseq, method.as_str()),
         );
         writer
     }

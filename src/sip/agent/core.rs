@@ -1,5 +1,6 @@
 //! What all calls of an agent share: transactions, look-up tables, timers, the queue of outputs.
 
+use super::credentials::{Logins, Proofs};
 use super::peers::Peers;
 use super::settings::Settings;
 use super::sources::Sources;
@@ -7,6 +8,7 @@ use super::{Entropy, LegEvent, Output};
 use crate::call::event::Cause;
 use crate::domain::{CallKey, Side, TrunkId};
 use crate::sip::dialog::{Tag, branch};
+use crate::sip::digest::Gate;
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Method, Path};
 use crate::sip::transaction::{self, TransactionId, Transactions};
@@ -91,6 +93,10 @@ pub(super) struct Core {
     /// Legs by our tag.
     pub(super) dialogs: HashMap<Tag, (CallKey, Side)>,
     pub(super) outputs: VecDeque<Output>,
+    /// Theirs for us: made when a trunk first asks for it.
+    pub(super) gate: Option<Box<Gate>>,
+    /// Ours for them.
+    pub(super) logins: Logins,
     /// Where the message in work came from.
     pub(super) sender: Option<IpAddr>,
     /// The oldest first, [`MOST_STRAYS`] at most.
@@ -111,6 +117,8 @@ impl Core {
             owners: HashMap::new(),
             dialogs: HashMap::new(),
             outputs: VecDeque::new(),
+            gate: None,
+            logins: Logins::default(),
             sender: None,
             strays: VecDeque::new(),
             timers: BinaryHeap::new(),
@@ -303,6 +311,8 @@ pub(super) struct Wire<'a> {
     pub(super) peers: &'a mut Peers,
     /// Our INFOs that are unanswered, by side.
     pub(super) infos: &'a mut [u8; 2],
+    /// Credentials of its INVITEs.
+    pub(super) proofs: &'a mut Proofs,
     /// What ended it, as far as is known.
     pub(super) last: &'a mut Cause,
     /// The time.
@@ -347,7 +357,22 @@ impl Wire<'_> {
         (bytes, path): (Bytes, Path),
         echoed: &[&str],
     ) -> Option<TransactionId> {
-        let bytes = self.checked(side, bytes, Echo::Request(echoed))?;
+        let (bytes, added) = self.proven(side, (method, bytes, path), None, echoed)?;
+        let kept = added.is_asked().then(|| (branch.clone(), bytes.clone()));
+        let id = self.start(owner, (method, branch), (bytes, path));
+        if let Some((branch, bytes)) = kept {
+            self.await_challenge(id, (method, &branch), (&bytes, path), (added, echoed));
+        }
+        Some(id)
+    }
+
+    /// Starts a client transaction with what the guard has seen.
+    pub(super) fn start(
+        &mut self,
+        owner: Owner,
+        (method, branch): (Method, Box<str>),
+        (bytes, path): (Bytes, Path),
+    ) -> TransactionId {
         let id = self.core.transactions.next_id();
         self.core.owners.insert(id, owner);
         let input = transaction::Input::Request {
@@ -358,7 +383,7 @@ impl Wire<'_> {
             path,
         };
         self.core.transactions.handle(input, self.now);
-        Some(id)
+        id
     }
 
     /// Responds in a server transaction. Gives back what was sent.
@@ -386,7 +411,10 @@ impl Wire<'_> {
         (bytes, path): (Bytes, Path),
         echoed: &[&str],
     ) -> Option<Bytes> {
-        let bytes = self.checked(side, bytes, Echo::Request(echoed))?;
+        let (bytes, own) = self.proven_ack(bytes, path);
+        let mut known: SmallVec<[&str; 16]> = echoed.iter().copied().collect();
+        known.extend(own.iter().map(|text| &**text));
+        let bytes = self.checked(side, bytes, Echo::Request(&known))?;
         self.repeat(bytes.clone(), path);
         Some(bytes)
     }
@@ -400,6 +428,7 @@ impl Wire<'_> {
     /// Wants nothing more of a client INVITE transaction.
     pub(super) fn detach(&mut self, id: TransactionId) {
         self.core.owners.remove(&id);
+        self.core.logins.forget(id);
         let input = transaction::Input::Detach { id };
         self.core.transactions.handle(input, self.now);
     }
@@ -410,7 +439,7 @@ impl Wire<'_> {
     }
 
     /// What the guard lets pass of a message.
-    fn checked(&mut self, side: Side, bytes: Bytes, echo: Echo<'_>) -> Option<Bytes> {
+    pub(super) fn checked(&mut self, side: Side, bytes: Bytes, echo: Echo<'_>) -> Option<Bytes> {
         match self.guard.check(&bytes, side, echo) {
             Verdict::Clean => Some(bytes),
             Verdict::Cleaned { bytes, fields } => {

@@ -85,6 +85,9 @@ impl Agent {
                 legs.on_request(side, (id, message, path), core, now);
             });
         }
+        if !self.is_proven((id, &message, path), now.mono) {
+            return;
+        }
         match message.method() {
             Method::Invite => self.on_invite((id, message, path), now),
             Method::Options => self.on_options((id, &message, path), now.mono),
@@ -215,6 +218,9 @@ impl Agent {
         let Some(owner) = self.core.owners.get(&id).copied() else {
             return;
         };
+        if self.resubmits((id, owner), message, now) {
+            return;
+        }
         let last = message.status().is_some_and(|status| status >= 200);
         match owner {
             Owner::Probe(trunk) => {
@@ -244,6 +250,7 @@ impl Agent {
     }
 
     fn on_no_response(&mut self, id: TransactionId, sip: u16, now: Instant) {
+        self.core.logins.forget(id);
         let Some(owner) = self.core.owners.remove(&id) else {
             return;
         };

@@ -4,6 +4,7 @@ use super::callee_leg::CalleeLeg;
 use super::caller_leg::CallerLeg;
 use super::compose::Refusal;
 use super::core::{Core, Owner, Timer, Wire};
+use super::credentials::Proofs;
 use super::peers::Peers;
 use super::sources::Source;
 use super::{LegEvent, Output, Settings, SipCommand, learning};
@@ -31,6 +32,8 @@ pub(super) struct Legs {
     peers: Peers,
     /// Our INFOs that are unanswered, by side.
     infos: [u8; 2],
+    /// Credentials of our INVITEs.
+    proofs: Proofs,
     /// Hash of the INVITE's Call-ID.
     pub(super) hash: u64,
     /// What ended it.
@@ -59,6 +62,7 @@ impl Legs {
             tags: SmallVec::new(),
             peers: Peers::of_caller(trunk),
             infos: [0; 2],
+            proofs: Proofs::default(),
             hash,
             last: Cause::default(),
         };
@@ -77,7 +81,7 @@ impl Legs {
     }
 
     /// Does something with the legs; what the guard withheld on the way ends the leg it was for.
-    fn with<R>(
+    pub(super) fn with<R>(
         &mut self,
         core: &mut Core,
         now: Instant,
@@ -90,6 +94,7 @@ impl Legs {
             withheld: [false; 2],
             peers: &mut self.peers,
             infos: &mut self.infos,
+            proofs: &mut self.proofs,
             now,
             last: &mut self.last,
         };
@@ -423,6 +428,7 @@ impl Legs {
         };
         let mut echoed = session.map_or_else(SmallVec::new, |session| session.dialog.echoed());
         echoed.push(to);
+        echoed.extend(self.proofs.own(ack));
         let verdict = self.guard.check(ack, side, Echo::Request(&echoed));
         matches!(verdict, Verdict::Clean)
     }

@@ -4,7 +4,7 @@
 //! ```text
 //!   datagram --> sources --> shedding --> codec --> transaction --> dispatch
 //!                (whose?)   (503 unread)  (400)                       |
-//!        new INVITE: screening --> legs                               |
+//!        new INVITE: challenge --> screening --> legs                 |
 //!        in a dialog, response, ACK, CANCEL, timeout: legs <----------'
 //!
 //!   legs = caller_leg (UAS) + callee_leg (UAC), each then a session (one dialog)
@@ -29,8 +29,10 @@ mod callee_leg;
 mod caller_id;
 mod caller_leg;
 mod calls;
+mod challenge;
 mod compose;
 mod core;
+mod credentials;
 mod dispatch;
 mod identity;
 mod learning;
@@ -39,6 +41,7 @@ mod peers;
 mod probe;
 mod reason;
 mod reinvite;
+mod resubmission;
 mod screening;
 mod session;
 mod settings;
@@ -62,6 +65,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use super::dialog::Entropy;
+pub use super::digest::{Account, Algorithm, Login, Password};
 pub use settings::{NumberForm, Settings, Target, Trunk};
 
 /// What the agent is told.

@@ -42,6 +42,14 @@ impl Peers {
         });
     }
 
+    /// The trunk of one end, where that is known.
+    pub(super) fn trunk(&self, side: Side) -> Option<TrunkId> {
+        match side {
+            Side::Caller => self.caller,
+            Side::Callee => self.callee,
+        }
+    }
+
     /// An end of the call is there. Gives back whether there was room to remember it.
     pub(super) fn add(&mut self, side: Side, address: IpAddr, sources: &mut Sources) -> bool {
         let peer = (side, address.to_canonical());
@@ -59,12 +67,9 @@ impl Peers {
 
     /// Whether that end of the call is there: an address of its own, or of its trunk.
     pub(super) fn has(&self, side: Side, address: IpAddr, settings: &Settings) -> bool {
-        let trunk = match side {
-            Side::Caller => self.caller,
-            Side::Callee => self.callee,
-        };
         self.addresses.contains(&(side, address.to_canonical()))
-            || trunk
+            || self
+                .trunk(side)
                 .and_then(|trunk| settings.trunk(trunk))
                 .is_some_and(|trunk| trunk.has(address))
     }

@@ -3,6 +3,7 @@
 use super::Output;
 use super::compose;
 use super::core::{Core, Owner, Timer};
+use super::credentials::{Logins, Probe};
 use crate::domain::TrunkId;
 use crate::sip::dialog::{Tag, branch, call_id};
 use crate::sip::message::{Header, Message, Method};
@@ -12,11 +13,11 @@ use std::time::Instant;
 /// When each trunk is asked next.
 #[derive(Debug, Default)]
 pub(super) struct Probes {
-    trunks: Vec<Probe>,
+    trunks: Vec<Turn>,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
-struct Probe {
+struct Turn {
     /// `None`: it is not asked.
     next: Option<Instant>,
     /// A question is unanswered.
@@ -29,7 +30,7 @@ impl Probes {
     pub(super) fn configure(&mut self, core: &mut Core, now: Instant) {
         let wanted: Vec<bool> = core.settings.trunks.iter().map(is_wanted).collect();
         self.trunks
-            .resize(wanted.len().max(self.trunks.len()), Probe::default());
+            .resize(wanted.len().max(self.trunks.len()), Turn::default());
         for (place, probe) in self.trunks.iter_mut().enumerate() {
             let wanted = wanted.get(place).copied().unwrap_or(false);
             if !wanted {
@@ -106,18 +107,29 @@ fn ask(id: TrunkId, core: &mut Core, now: Instant) -> bool {
     writer.header(Header::CSeq, "1 OPTIONS");
     compose::contact(core, &mut writer, target.path);
     writer.header(Header::Accept, compose::ACCEPT);
-    let bytes = writer.finish(None);
+    let request = (writer.finish(None), branch, target.path);
+    let probe = Logins::probe(core, id, request, None, now);
+    send(id, probe, core, now);
+    true
+}
+
+/// Starts the transaction of OPTIONS to a trunk.
+pub(super) fn send(id: TrunkId, probe: Probe, core: &mut Core, now: Instant) {
+    let Probe {
+        bytes,
+        branch,
+        path,
+        sent,
+    } = probe;
     let transaction = core.transactions.next_id();
     core.owners.insert(transaction, Owner::Probe(id));
-    core.transactions.handle(
-        transaction::Input::Request {
-            id: transaction,
-            method: Method::Options,
-            branch,
-            bytes,
-            path: target.path,
-        },
-        now,
-    );
-    true
+    core.logins.await_probe(transaction, sent);
+    let input = transaction::Input::Request {
+        id: transaction,
+        method: Method::Options,
+        branch,
+        bytes,
+        path,
+    };
+    core.transactions.handle(input, now);
 }

@@ -110,6 +110,13 @@ impl Session {
         }
     }
 
+    /// Our re-INVITE was challenged and sent again.
+    pub(super) fn resubmitted(&mut self, old: TransactionId, new: TransactionId) {
+        if let Some(ours) = self.outgoing.as_mut().filter(|one| one.id == Some(old)) {
+            ours.id = Some(new);
+        }
+    }
+
     fn on_reanswer(&mut self, ours: &Outgoing, message: &Message, wire: &mut Wire<'_>) {
         self.refresh_target(message, wire);
         let body = body::session_if_any(message);

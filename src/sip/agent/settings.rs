@@ -2,6 +2,7 @@
 
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
+use crate::sip::digest::{Account, Login};
 use crate::sip::message::Path;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -21,6 +22,10 @@ pub struct Trunk {
     pub form: NumberForm,
     /// OPTIONS interval; zero = none.
     pub options_interval: Duration,
+    /// What its requests outside dialogs must prove: theirs for us; `None`: nothing.
+    pub account: Option<Account>,
+    /// What its challenges are answered with: ours for them; `None`: they are not.
+    pub login: Option<Login>,
 }
 
 impl Trunk {

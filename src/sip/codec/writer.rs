@@ -175,7 +175,7 @@ impl Write for Line<'_> {
 }
 
 /// The ACK to a final failure (RFC 3261 §17.1.1.3): Request-URI, topmost Via, From, Call-ID, CSeq
-/// number and Route of the INVITE as it was sent, To of the response. `None` if `invite` cannot be
+/// number, Route and credentials (§22.1) of the INVITE as it was sent, To of the response. `None` if `invite` cannot be
 /// read, which those that we wrote can.
 #[must_use]
 pub fn ack_for(invite: &Bytes, response: &Message) -> Option<Bytes> {
@@ -191,5 +191,7 @@ pub fn ack_for(invite: &Bytes, response: &Message) -> Option<Bytes> {
     writer.copy(response, Header::To);
     writer.copy(&invite, Header::CallId);
     writer.header_fmt(Header::CSeq, format_args!("{} ACK", invite.cseq()));
+    writer.copy(&invite, Header::Authorization);
+    writer.copy(&invite, Header::ProxyAuthorization);
     Some(writer.finish(None))
 }

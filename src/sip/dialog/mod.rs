@@ -18,7 +18,7 @@ mod tests;
 mod token;
 
 use crate::sip::message::{Header, Message, NameAddr, Path};
-pub use token::{Entropy, Tag, branch, call_id};
+pub use token::{Entropy, Tag, branch, call_id, letters, of_letters};
 
 pub use route::RouteSet;
 

@@ -27,13 +27,7 @@ impl Tag {
         if text.len() != 16 {
             return None;
         }
-        text.bytes()
-            .try_fold(0u64, |value, byte| {
-                let byte = byte.to_ascii_lowercase();
-                let digit = LETTERS.iter().position(|letter| *letter == byte)?;
-                Some((value << 4) | u64::try_from(digit).ok()?)
-            })
-            .map(Self)
+        of_letters(text).map(Self)
     }
 }
 
@@ -50,6 +44,22 @@ fn write_letters(value: u64, f: &mut impl std::fmt::Write) -> std::fmt::Result {
         f.write_char(char::from(letter))?;
     }
     Ok(())
+}
+
+/// Adds a number to a text, as sixteen letters.
+pub fn letters(value: u64, text: &mut String) {
+    let _ = write_letters(value, text);
+}
+
+/// The number that letters stand for, in any case; `None` for anything else. More than sixteen
+/// lose their first.
+#[must_use]
+pub fn of_letters(text: &str) -> Option<u64> {
+    text.bytes().try_fold(0u64, |value, byte| {
+        let byte = byte.to_ascii_lowercase();
+        let digit = LETTERS.iter().position(|letter| *letter == byte)?;
+        Some((value << 4) | u64::try_from(digit).ok()?)
+    })
 }
 
 /// A branch with RFC 3261's magic cookie (§8.1.1.7).

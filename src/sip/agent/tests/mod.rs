@@ -2,7 +2,9 @@
 //! as bytes.
 
 mod admission;
+mod answering;
 mod cancelling;
+mod challenging;
 mod ending;
 mod foreigners;
 mod forking;
@@ -87,10 +89,14 @@ fn settings() -> Settings {
                 target: Some(Target {
                     host: "carrier.example".into(),
                     path,
+                    account: None,
+                    login: None,
                 }),
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                account: None,
+                login: None,
             }),
         ],
         refuse_unknown: false,
