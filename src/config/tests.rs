@@ -406,10 +406,6 @@ fn what_this_version_does_not_do_is_refused_clearly() {
             "postgres, which is not in this version",
         ),
         (
-            "[identity]\nkey = \"x\"",
-            "STIR/SHAKEN is not in this version",
-        ),
-        (
             "[announce]\nno_lease = \"a.wav\"",
             "announcements are not in this version",
         ),
@@ -648,7 +644,7 @@ fn the_documented_defaults_are_the_defaults() {
     let mut array = false;
     for line in documented().lines() {
         if line.starts_with('[') {
-            array = line.starts_with("[[") || line.starts_with("[identity");
+            array = line.starts_with("[[") || line.starts_with("[identity.");
         }
         let example = line.contains("# example") || line.contains("not in this version");
         if !array && !example {
@@ -762,6 +758,7 @@ fn every_key_is_read() {
     plain::store(&root.section("store"));
     plain::observe(&root.section("observe"));
     plain::records(&root.section("records"));
+    identity::read(&root.section("identity"));
     plain::refuse_later_sections(&root);
     let asked = reader.asked.borrow();
     let passed_over: Vec<_> = KEYS.iter().filter(|key| !asked.contains(**key)).collect();

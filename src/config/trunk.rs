@@ -1,5 +1,6 @@
 //! `[[trunk]]`: the carriers (sip-bridging 1).
 
+use super::identity::{IdentityPolicy, POLICY};
 use super::reader::{Found, Section, Value};
 use super::sip::{NO_STREAMS, parse_host_port};
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
@@ -123,6 +124,10 @@ pub struct Trunk {
     pub media_prefixes: Vec<Cidr>,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
     pub codecs: Vec<String>,
+    /// Its own `identity.policy`.
+    pub identity: Option<IdentityPolicy>,
+    /// INVITEs to it are signed, where `identity.sign` says by whom.
+    pub sign: bool,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Vec<Trunk> {
@@ -194,6 +199,8 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
+        identity: section.read("identity", word(POLICY)),
+        sign: section.read("sign", boolean).unwrap_or(true),
     };
     sound.then_some(trunk)
 }

@@ -5,6 +5,7 @@
 //! they do: commits take their time, and what comes meanwhile waits.
 
 use super::chance::Chance;
+use super::identity::Verdicts;
 use super::plan::{POOL, Weather, number};
 use super::relay::SharedRelay;
 use crate::books::command::{CallCommand, Command, Idempotency, NumberStyle, PoolRange, Reply};
@@ -75,6 +76,7 @@ pub struct Node {
     pause: Duration,
     housekeeping_at: Instant,
     said: Vec<Said>,
+    verdicts: Verdicts,
 }
 
 impl Node {
@@ -129,6 +131,7 @@ impl Node {
             books,
             relay,
             weather: weather.clone(),
+            verdicts: Verdicts::new(weather.commit ^ weather.delay << 8),
             latency: Chance::new(chance.next()),
             inbox: VecDeque::new(),
             waiting: BTreeSet::new(),
@@ -199,7 +202,8 @@ impl Node {
                 due.into_iter().flatten().min()
             }
         };
-        [self.worker.poll_timeout(), books]
+        let verdict = self.verdicts.poll_timeout();
+        [self.worker.poll_timeout(), books, verdict]
             .into_iter()
             .flatten()
             .min()
@@ -210,16 +214,19 @@ impl Node {
         if self.worker.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.worker.handle_timeout(now);
         }
+        while let Some((key, verdict)) = self.verdicts.due(now.mono) {
+            self.worker.verdict(key, verdict, "12AB".into(), now);
+        }
         loop {
             self.worker.relay_events(now);
-            let moved = self.worker_says() | self.books_turn(store, now)?;
+            let moved = self.worker_says(now.mono) | self.books_turn(store, now)?;
             if !moved || store.is_stopped() {
                 return Ok(std::mem::take(&mut self.said));
             }
         }
     }
 
-    fn worker_says(&mut self) -> bool {
+    fn worker_says(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while let Some(output) = self.worker.poll_output() {
             moved = true;
@@ -227,6 +234,7 @@ impl Node {
                 Output::Transmit(bytes, path) => self.said.push(Said::Transmit(bytes, path)),
                 Output::Books(command) => self.inbox.push_back(Work::Call(command)),
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
+                Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
                 Output::Count(..) => {}
             }
@@ -519,6 +527,8 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             trusted: place < 2,
             form: forms[usize::from(place)].clone(),
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
+            identity: weather.identity,
+            sign: true,
         })
     };
     agent::Settings {
@@ -527,6 +537,9 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         advertised: vec![(addr(GATEWAY), GATEWAY.into())],
         own: MEDIA.map(ip).into(),
         t1: Duration::from_millis(500),
+        signer: weather.signs.then(super::identity::signer),
+        // Whoever sets the clock makes no passport old.
+        passport_max_age: Duration::from_secs(u64::MAX),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::domain::{
     Tariff, UnixMillis,
 };
 use crate::media::settings::MediaSource;
+use crate::sip::agent::IdentityPolicy;
 use crate::store::memory::{Fault, FaultPlan};
 use std::time::Duration;
 
@@ -52,6 +53,10 @@ pub struct Weather {
     pub caps: [u32; 2],
     /// How long answers are kept.
     pub keep_answers: Duration,
+    /// What calls must present.
+    pub identity: IdentityPolicy,
+    /// What goes out is signed.
+    pub signs: bool,
 }
 
 impl Weather {
@@ -98,6 +103,12 @@ impl Weather {
                 }
             }),
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
+            identity: match late.below(10) {
+                0..=2 => IdentityPolicy::Record,
+                3 => IdentityPolicy::Require,
+                _ => IdentityPolicy::Off,
+            },
+            signs: late.percent(40),
         }
     }
 }

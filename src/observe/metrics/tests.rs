@@ -42,6 +42,7 @@ fn record() -> CallRecord {
         to_callee: figures,
         to_caller: figures,
         guard_hits: 0,
+        vouching: None,
     }
 }
 

@@ -41,7 +41,9 @@ impl Phones {
         } else {
             description(number, line.media, "sendrecv", 1)
         };
-        let asserted = format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}CSeq:");
+        let identity = super::super::identity::line(self.counter, number, dialled);
+        let asserted =
+            format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}{identity}CSeq:");
         line.invite = self
             .request(&id, &line, "INVITE", 1, &body)
             .replacen("CSeq:", &asserted, 1);

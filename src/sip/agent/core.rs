@@ -5,7 +5,7 @@ use super::settings::Settings;
 use super::sources::Sources;
 use super::{Entropy, LegEvent, Output};
 use crate::call::event::Cause;
-use crate::domain::{CallKey, Side, TrunkId};
+use crate::domain::{CallKey, Side, TrunkId, UnixMillis};
 use crate::sip::dialog::{Tag, branch};
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Method, Path};
@@ -93,6 +93,8 @@ pub(super) struct Core {
     pub(super) outputs: VecDeque<Output>,
     /// Where the message in work came from.
     pub(super) sender: Option<IpAddr>,
+    /// Time of day, for what we sign.
+    pub(super) wall: UnixMillis,
     /// The oldest first, [`MOST_STRAYS`] at most.
     strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -112,6 +114,7 @@ impl Core {
             dialogs: HashMap::new(),
             outputs: VecDeque::new(),
             sender: None,
+            wall: UnixMillis(0),
             strays: VecDeque::new(),
             timers: BinaryHeap::new(),
         }

@@ -18,6 +18,8 @@ fn three_trunks() -> Settings {
         trusted: true,
         form: NumberForm::PlusE164,
         options_interval: Duration::ZERO,
+        identity: IdentityPolicy::Off,
+        sign: true,
     }));
     settings
 }

@@ -12,8 +12,11 @@ mod privacy;
 mod probing;
 mod reinviting;
 mod setting_up;
+mod vouching;
 
-use super::{Agent, Alive, Entropy, Input, NumberForm, Output, Settings, Target, Trunk};
+use super::{
+    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Settings, Target, Trunk,
+};
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
 use crate::sip::codec;
@@ -80,6 +83,8 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                identity: IdentityPolicy::Off,
+                sign: true,
             }),
             Some(Trunk {
                 id: OUT,
@@ -91,12 +96,16 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                identity: IdentityPolicy::Off,
+                sign: true,
             }),
         ],
         refuse_unknown: false,
         advertised: vec![(address(US), "203.0.113.1:5060".into())],
         own: vec![],
         t1: Duration::from_millis(500),
+        signer: None,
+        passport_max_age: Duration::from_secs(60),
     }
 }
 
@@ -447,6 +456,8 @@ fn respond(request: &Message, status: u16, tag: &str) -> Draft {
 
 fn dial() -> Dial {
     Dial {
+        call_id: crate::domain::CallId(uuid::Uuid::from_u128(7)),
+        attestation: crate::domain::Attestation::Full,
         trunk: OUT,
         number: number(CALLEE_NUMBER),
         caller_id: CallerId::Number {
