@@ -23,7 +23,9 @@ pub fn signer(config: &Config) -> Result<Option<Arc<Signer>>, String> {
     if let Some(cert) = &sign.cert
         && !signer.has_certificate(cert)
     {
-        return Err("identity.sign.cert: it is not the certificate of identity.sign.key".to_owned());
+        return Err(
+            "identity.sign.cert: it is not the certificate of identity.sign.key".to_owned(),
+        );
     }
     Ok(Some(Arc::new(signer)))
 }
@@ -87,5 +89,70 @@ struct Asker {
 impl Verifier for Asker {
     fn ask(&self, key: CallKey, passport: Box<Passport>) -> bool {
         self.handle.ask(key, passport, &self.answers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Secret, Sign};
+    use crate::sip::passport::tests::{KEY, SPC_1234, chain};
+
+    fn config() -> Config {
+        Config::defaults().unwrap()
+    }
+
+    fn signing(key: &str, cert: Option<String>) -> Result<Option<Arc<Signer>>, String> {
+        let mut config = config();
+        config.identity.sign = Some(Sign {
+            key: Secret::new(key.to_owned()),
+            cert,
+            cert_url: "https://a/b".to_owned(),
+            origid: None,
+        });
+        signer(&config)
+    }
+
+    #[test]
+    fn a_key_must_be_one_and_its_certificate_its_own() {
+        assert!(signer(&config()).unwrap().is_none());
+        assert!(signing(KEY, None).unwrap().is_some());
+        let (chain, root) = chain(SPC_1234, |_| {});
+        assert!(signing(KEY, Some(chain)).unwrap().is_some());
+        let wrong = signing(KEY, Some(root)).unwrap_err();
+        assert!(wrong.contains("identity.sign.cert"), "{wrong}");
+        let wrong = signing("nothing", None).unwrap_err();
+        assert!(wrong.contains("identity.sign.key"), "{wrong}");
+    }
+
+    #[test]
+    fn roots_and_authorities_must_be_certificates() {
+        let (_, root) = chain(SPC_1234, |_| {});
+        let with = |roots: &str, fetch_ca: &str| {
+            let mut config = config();
+            config.identity.roots = Some(roots.to_owned());
+            config.identity.fetch_ca = fetch_ca.to_owned();
+            settings(&config)
+        };
+        assert!(settings(&config()).unwrap().is_none());
+        assert!(with(&root, &root).unwrap().is_some());
+        assert!(with("x", &root).unwrap_err().contains("identity.roots"));
+        assert!(with(&root, "x").unwrap_err().contains("identity.fetch_ca"));
+    }
+
+    #[test]
+    fn a_trunk_has_its_own_policy_or_the_general_one() {
+        let mut config = config();
+        config.identity.policy = IdentityPolicy::Record;
+        let text =
+            "[[trunk]]\nname = \"a\"\ndirection = \"inbound\"\nsources = [\"192.0.2.0/24\"]\n";
+        let environment = crate::config::Environment::of_process(None);
+        let mut trunks = Config::parse("test", text, &environment).unwrap().trunks;
+        let mut trunk = trunks.remove(0);
+        assert_eq!(policy(&config, &trunk), agent::IdentityPolicy::Record);
+        trunk.identity = Some(IdentityPolicy::Require);
+        assert_eq!(policy(&config, &trunk), agent::IdentityPolicy::Require);
+        trunk.identity = Some(IdentityPolicy::Off);
+        assert_eq!(policy(&config, &trunk), agent::IdentityPolicy::Off);
     }
 }

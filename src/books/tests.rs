@@ -439,7 +439,11 @@ fn records_of_version_1_read_back_as_they_were() {
     old.extend(postcard::to_allocvec(&record).unwrap());
     assert_eq!(old.pop(), Some(0));
     assert_eq!(decode::<CallRecord>(&old).as_ref(), Ok(&record));
-    assert_eq!(encode(&record), old, "written as it was: a change's before fits it");
+    assert_eq!(
+        encode(&record),
+        old,
+        "written as it was: a change's before fits it"
+    );
     let open = OpenCallRecord {
         customer: CustomerId(1),
         prepared: 2,
@@ -462,7 +466,10 @@ fn records_of_version_1_read_back_as_they_were() {
     let bytes = encode(&vouched);
     assert_eq!(bytes.first(), Some(&2));
     assert_eq!(decode::<CallRecord>(&bytes).as_ref(), Ok(&vouched));
-    let open = OpenCallRecord { draft: vouched, ..open };
+    let open = OpenCallRecord {
+        draft: vouched,
+        ..open
+    };
     assert_eq!(decode::<OpenCallRecord>(&encode(&open)), Ok(open));
     assert!(decode::<CallRecord>(&[3]).is_err());
 }

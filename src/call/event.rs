@@ -3,8 +3,8 @@
 //! adapters carry them, deciding nothing.
 
 use crate::domain::{
-    Attestation, CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, Passport, Presented,
-    ReferenceId, Side, Tariff, TrunkId, Verdict,
+    Attestation, CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, Passport,
+    Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
 };
 use bytes::Bytes;
 

@@ -6,8 +6,8 @@ use super::bridge::{Call, Media, Purpose, State, ended_by};
 use super::cause::{self, End, Reason};
 use super::context::Context;
 use super::event::{
-    Admission, BooksEvent, Cause, Dial, DialFailure, Fork, Identity, Input,
-    LegEvent, MediaCommand, MediaEvent, Output, Refusal, Role, SipCommand, TrunkNews,
+    Admission, BooksEvent, Cause, Dial, DialFailure, Fork, Identity, Input, LegEvent, MediaCommand,
+    MediaEvent, Output, Refusal, Role, SipCommand, TrunkNews,
 };
 use super::leg::Leg;
 use crate::domain::{E164, EndedBy, LeaseKind, Now, Side, TrunkId};

@@ -120,8 +120,5 @@ fn is_about(passport: &Passport, candidate: Candidate) -> bool {
     let is = |claimed: &str, number: E164| *claimed == *number.digits();
     let caller = candidate.caller;
     caller.is_some_and(|caller| is(&passport.orig, caller))
-        && passport
-            .dest
-            .iter()
-            .any(|dest| is(dest, candidate.dialled))
+        && passport.dest.iter().any(|dest| is(dest, candidate.dialled))
 }

@@ -436,6 +436,77 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
 }
 
+const SIGN: &str = "[identity.sign]\nkey = { file = \"/key.pem\" }\n";
+
+#[test]
+fn identity_says_who_signs_and_who_is_verified() {
+    let text = format!(
+        "{TRUNKS}identity = \"require\"\nsign = false\n[identity]\npolicy = \"record\"\nroots = \"/cert.pem\"\n\
+         fetch_ca = \"/cert.pem\"\nfetch_hosts = [\"a.example\"]\nmax_age = \"30s\"\n{SIGN}\
+         cert_url = \"https://a.example/b.pem\"\norigid = \"123E4567-e89b-12d3-a456-426655440000\"\n"
+    );
+    let config = parse(&text).unwrap();
+    let identity = &config.identity;
+    assert_eq!(identity.policy, IdentityPolicy::Record);
+    assert_eq!(identity.max_age, Duration::from_secs(30));
+    assert_eq!(identity.verdict_timeout, Duration::from_secs(2));
+    assert!(identity.roots.as_ref().unwrap().contains("CERTIFICATE"));
+    assert_eq!(identity.fetch_hosts, ["a.example"]);
+    assert!(!identity.fetch_private);
+    let sign = identity.sign.as_ref().unwrap();
+    assert_eq!(sign.cert_url, "https://a.example/b.pem");
+    let origid = "123e4567-e89b-12d3-a456-426655440000";
+    assert_eq!(sign.origid.as_deref(), Some(origid));
+    assert!(
+        !format!("{config:?}").contains("PRIVATE"),
+        "the key is a secret"
+    );
+    assert_eq!(config.trunks[0].identity, None);
+    assert!(config.trunks[0].sign);
+    assert_eq!(config.trunks[1].identity, Some(IdentityPolicy::Require));
+    assert!(!config.trunks[1].sign);
+}
+
+#[test]
+fn faults_of_identity_are_told() {
+    for (text, expected) in [
+        (
+            "[identity]\npolicy = \"record\"",
+            "verification needs certificates to trust",
+        ),
+        ("[identity]\npolicy = \"maybe\"", "\"record\""),
+        ("[identity]\nroots = \"/none.pem\"", "no such file"),
+        ("[identity]\nroots = \"/cert.pem\"", "fetch_ca: missing"),
+        ("[identity]\nmax_age = \"0s\"", "max_age"),
+        ("[identity.sign]\norigid = \"x\"", "a UUID"),
+        (
+            "[identity.sign]\ncert_url = \"https://a/b\"",
+            "key: missing",
+        ),
+        (SIGN, "cert_url: missing"),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"http://a/b\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"https:///b\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"https://a/b>;c\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = 7\ncert_url = \"https://a/b\"",
+            "(not shown)",
+        ),
+    ] {
+        assert_fault(text, expected);
+    }
+    let own = format!("{TRUNKS}identity = \"record\"\n");
+    assert_fault(&own, "verification needs certificates to trust");
+}
+
 #[test]
 fn addresses_that_cannot_both_be_bound_are_refused() {
     assert_fault(

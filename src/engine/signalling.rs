@@ -327,8 +327,7 @@ impl Loop {
         if !self.verifier.ask(key, passport) {
             self.meter.count("identity_bounds", "questions");
             let signer = Box::from("");
-            self.worker
-                .verdict(key, Verdict::Unavailable, signer, now);
+            self.worker.verdict(key, Verdict::Unavailable, signer, now);
         }
     }
 

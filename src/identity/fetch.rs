@@ -1,7 +1,7 @@
 //! One fetch of a certificate: HTTPS, one request, no redirects, bounded.
 
-use super::address::is_public;
 use super::Settings;
+use super::address::is_public;
 use bytes::Bytes;
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};

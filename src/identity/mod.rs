@@ -267,7 +267,9 @@ fn answer(question: Question, known: &Known) {
         Known::Failed(verdict) => (*verdict, ""),
     };
     // A worker that is gone hears nothing any more.
-    let _ = question.answers.send((question.key, verdict, signer.into()));
+    let _ = question
+        .answers
+        .send((question.key, verdict, signer.into()));
 }
 
 fn unix_seconds() -> u64 {

@@ -65,6 +65,7 @@ impl Weather {
         let stormy = chance.percent(50);
         let (loss, duplication) = (chance.below(30), chance.below(10));
         let (faults, per_mille) = (chance.next(), 10 + chance.below(150));
+        let mut vouching = Chance::new(!faults);
         Self {
             loss: if stormy { loss } else { 0 },
             duplication: if stormy { duplication } else { 0 },
@@ -103,12 +104,12 @@ impl Weather {
                 }
             }),
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
-            identity: match late.below(10) {
+            identity: match vouching.below(10) {
                 0..=2 => IdentityPolicy::Record,
                 3 => IdentityPolicy::Require,
                 _ => IdentityPolicy::Off,
             },
-            signs: late.percent(40),
+            signs: vouching.percent(40),
         }
     }
 }

@@ -193,6 +193,20 @@ mod tests {
     }
 
     #[test]
+    fn who_vouched_for_the_caller_is_shown() {
+        assert_eq!(vouching(None), ["", "", "", ""]);
+        let none = Vouching::bare(crate::domain::Verdict::Missing);
+        assert_eq!(vouching(Some(&none)), ["missing", "", "", ""]);
+        let some = Vouching {
+            verdict: crate::domain::Verdict::Valid,
+            attestation: Some(Attestation::Partial),
+            origin: "trace".into(),
+            signer: "1234".into(),
+        };
+        assert_eq!(vouching(Some(&some)), ["valid", "B", "1234", "trace"]);
+    }
+
+    #[test]
     fn jitter_is_in_milliseconds() {
         let figures = MediaFigures {
             packets: 9,

@@ -176,6 +176,20 @@ fn guard_and_sip_events_are_counted() {
 }
 
 #[test]
+fn what_came_of_identities_is_counted() {
+    let metrics = Metrics::new().unwrap();
+    let mut record = record();
+    metrics.call_ended(&record);
+    record.vouching = Some(crate::domain::Vouching::bare(crate::domain::Verdict::Stale));
+    metrics.call_ended(&record);
+    let row = |verdict| {
+        format!("leasebridge_sip_events_total{{detail=\"{verdict}\",event=\"identity\"}}")
+    };
+    assert_value(&metrics, &row("stale"), 1.0);
+    assert_value(&metrics, &row("missing"), 0.0);
+}
+
+#[test]
 fn workers_are_summed() {
     let metrics = Metrics::new().unwrap();
     for _ in 0..2 {

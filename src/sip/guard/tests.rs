@@ -408,7 +408,10 @@ proptest! {
 fn claiming(name: &str, claims: &str) -> String {
     use base64::Engine;
     let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
-    format!("{name}: e30.{}.c2ln;info=<https://a/b>", base64.encode(claims))
+    format!(
+        "{name}: e30.{}.c2ln;info=<https://a/b>",
+        base64.encode(claims)
+    )
 }
 
 #[test]

@@ -97,9 +97,9 @@ fn the_claims_of_rfc_8588_are_written_as_it_writes_them() {
         decoded(),
         r#"{"attest":"A","dest":{"tn":["12155550131"]},"iat":1443208345,"orig":{"tn":"12155550121"},"origid":"123e4567-e89b-12d3-a456-426655440000"}"#
     );
-    assert!(value.ends_with(
-        ";info=<https://cert.example.org/passport.cer>;alg=ES256;ppt=\"shaken\""
-    ));
+    assert!(
+        value.ends_with(";info=<https://cert.example.org/passport.cer>;alg=ES256;ppt=\"shaken\"")
+    );
     // RFC 6979: nothing is left to chance.
     assert_eq!(value, signer().sign(&claims()));
     assert_eq!(format!("{:?}", signer()), format!("Signer({URL})"));
@@ -186,7 +186,11 @@ fn what_does_not_agree_with_itself_is_invalid() {
     for wrong in [
         made(&HEADER.replace("ES256", "none"), PAYLOAD, PARAMETERS),
         made(&HEADER.replace("passport", "JWT"), PAYLOAD, PARAMETERS),
-        made(&HEADER.replace("https://a/b", "https://a/c"), PAYLOAD, PARAMETERS),
+        made(
+            &HEADER.replace("https://a/b", "https://a/c"),
+            PAYLOAD,
+            PARAMETERS,
+        ),
         made(&HEADER.replace("shaken", "div"), PAYLOAD, PARAMETERS),
         made(HEADER, PAYLOAD, ";alg=ES256;ppt=shaken"),
         made(HEADER, PAYLOAD, ";info=<https://a/b>;alg=ES384;ppt=shaken"),
@@ -196,9 +200,21 @@ fn what_does_not_agree_with_itself_is_invalid() {
         made(HEADER, &PAYLOAD.replace("origid", "origin"), PARAMETERS),
         made(HEADER, &PAYLOAD.replace("12155550131", "alice"), PARAMETERS),
         made(HEADER, &PAYLOAD.replace("12155550121", ""), PARAMETERS),
-        made(HEADER, &PAYLOAD.replace("[\"12155550131\"]", "[]"), PARAMETERS),
-        made(HEADER, &PAYLOAD.replace("1443208345", "\"now\""), PARAMETERS),
-        made(HEADER, &PAYLOAD.replace("{\"attest\"", "{\"iat\":1,\"attest\""), PARAMETERS),
+        made(
+            HEADER,
+            &PAYLOAD.replace("[\"12155550131\"]", "[]"),
+            PARAMETERS,
+        ),
+        made(
+            HEADER,
+            &PAYLOAD.replace("1443208345", "\"now\""),
+            PARAMETERS,
+        ),
+        made(
+            HEADER,
+            &PAYLOAD.replace("{\"attest\"", "{\"iat\":1,\"attest\""),
+            PARAMETERS,
+        ),
         made(HEADER, &"[".repeat(2000), PARAMETERS),
         made(&"x".repeat(9000), PAYLOAD, PARAMETERS),
         // The compact form (RFC 8224 §4): nothing but a signature.
@@ -211,7 +227,11 @@ fn what_does_not_agree_with_itself_is_invalid() {
     ] {
         let result = read_one(&wrong);
         let missing = wrong.is_empty() || wrong == ";;;";
-        let expected = if missing { result.clone().unwrap_err() } else { Verdict::Invalid };
+        let expected = if missing {
+            result.clone().unwrap_err()
+        } else {
+            Verdict::Invalid
+        };
         assert_eq!(result, Err(expected), "{wrong}");
     }
 }
@@ -245,7 +265,9 @@ pub(crate) fn chain(list: &[u8], change: impl FnOnce(&mut CertificateParams)) ->
     let middle = CertifiedIssuer::signed_by(authority("middle"), key(), &root).unwrap();
     let mut params = CertificateParams::default();
     params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
-    params.distinguished_name.push(rcgen::DnType::CommonName, "SHAKEN 1234");
+    params
+        .distinguished_name
+        .push(rcgen::DnType::CommonName, "SHAKEN 1234");
     if !list.is_empty() {
         let list = CustomExtension::from_oid_content(TN_AUTH_LIST, list.to_vec());
         params.custom_extensions.push(list);
@@ -253,7 +275,9 @@ pub(crate) fn chain(list: &[u8], change: impl FnOnce(&mut CertificateParams)) ->
     change(&mut params);
     let der = p256::SecretKey::from_sec1_pem(KEY).unwrap();
     let pem = p256::pkcs8::EncodePrivateKey::to_pkcs8_pem(&der, Default::default()).unwrap();
-    let leaf = params.signed_by(&KeyPair::from_pem(&pem).unwrap(), &middle).unwrap();
+    let leaf = params
+        .signed_by(&KeyPair::from_pem(&pem).unwrap(), &middle)
+        .unwrap();
     let chain = format!("{}{}", leaf.pem(), middle.as_ref().pem());
     (chain, root.as_ref().pem())
 }
@@ -286,18 +310,23 @@ fn a_certificate_must_lead_to_a_root_in_its_time() {
     // Over, or not begun.
     let over = |params: &mut CertificateParams| params.not_after = rcgen::date_time_ymd(2020, 1, 1);
     assert_eq!(judged(SPC_1234, over).err(), Some(Verdict::Untrusted));
-    let early = |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2100, 1, 1);
+    let early =
+        |params: &mut CertificateParams| params.not_before = rcgen::date_time_ymd(2100, 1, 1);
     assert_eq!(judged(SPC_1234, early).err(), Some(Verdict::Untrusted));
     // It was good when it was fetched, and is over now.
     let passport = read_one(&signer().sign(&claims())).unwrap();
-    assert_eq!(believed(SPC_1234).check(&passport, u64::MAX), Verdict::Untrusted);
+    assert_eq!(
+        believed(SPC_1234).check(&passport, u64::MAX),
+        Verdict::Untrusted
+    );
 }
 
 #[test]
 fn a_certificate_is_for_telephone_numbers() {
     assert_eq!(judged(&[], |_| {}).err(), Some(Verdict::Untrusted));
     assert_eq!(judged(&[0x30, 0], |_| {}).err(), Some(Verdict::Untrusted));
-    let usage = |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
+    let usage =
+        |params: &mut CertificateParams| params.key_usages = vec![KeyUsagePurpose::KeyAgreement];
     assert_eq!(judged(SPC_1234, usage).err(), Some(Verdict::Untrusted));
     let web = |params: &mut CertificateParams| {
         params.extended_key_usages = vec![rcgen::ExtendedKeyUsagePurpose::ServerAuth];
@@ -322,7 +351,11 @@ fn a_certificate_without_a_provider_covers_its_own_numbers_only() {
         for orig in ["12155550131", "2155550121", "121555501210"] {
             let mut other = passport.clone();
             other.orig = orig.into();
-            assert_eq!(credential.check(&other, now()), Verdict::Untrusted, "{orig}");
+            assert_eq!(
+                credential.check(&other, now()),
+                Verdict::Untrusted,
+                "{orig}"
+            );
         }
     }
 }
@@ -330,7 +363,9 @@ fn a_certificate_without_a_provider_covers_its_own_numbers_only() {
 #[test]
 fn roots_and_chains_are_pem() {
     assert!(Roots::from_pem("").is_err());
-    assert!(Roots::from_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err());
+    assert!(
+        Roots::from_pem("-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n").is_err()
+    );
     let (pem, _) = chain(SPC_1234, |_| {});
     let two = certificates(pem.as_bytes());
     assert_eq!(two.len(), 2);

@@ -115,7 +115,13 @@ fn a_trunk_may_go_unsigned_and_what_is_no_number_does() {
         },
     ] {
         let mut world = with(IdentityPolicy::Off, true);
-        let message = dialled(&mut world, Dial { caller_id, ..dial() });
+        let message = dialled(
+            &mut world,
+            Dial {
+                caller_id,
+                ..dial()
+            },
+        );
         assert_eq!(message.get(Header::Identity), None);
     }
 }
