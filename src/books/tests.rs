@@ -293,7 +293,7 @@ impl Rig {
         self.table(Table::Record)
     }
 
-    fn table<T: serde::de::DeserializeOwned>(&self, table: Table) -> Vec<T> {
+    fn table<T: Stored>(&self, table: Table) -> Vec<T> {
         self.store
             .iter()
             .filter(|(key, _)| key.table == table)

@@ -28,7 +28,7 @@ pub fn line(count: u64, caller: &str, dialled: &str) -> String {
     let (Some(orig), Some(dest)) = (E164::from_digits(caller), E164::from_digits(digits)) else {
         return String::new();
     };
-    if count % 3 == 0 {
+    if count.is_multiple_of(3) {
         return String::new();
     }
     let identity = signer().sign(&Claims {

@@ -131,7 +131,7 @@ impl Node {
             books,
             relay,
             weather: weather.clone(),
-            verdicts: Verdicts::new(weather.commit ^ weather.delay << 8),
+            verdicts: Verdicts::new(weather.commit ^ (weather.delay << 8)),
             latency: Chance::new(chance.next()),
             inbox: VecDeque::new(),
             waiting: BTreeSet::new(),

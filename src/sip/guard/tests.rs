@@ -427,7 +427,7 @@ fn what_an_identity_hides_in_base64_is_found() {
                 Verdict::Clean => assert!(clean, "{claims}"),
                 Verdict::Cleaned { bytes, fields } => {
                     assert!(!clean, "{claims}");
-                    assert_eq!(fields, [Box::from("Identity")]);
+                    assert_eq!(fields, [Box::<str>::from("Identity")]);
                     assert!(!bytes.windows(9).any(|part| part == b"info=<htt"));
                 }
                 Verdict::Withheld(what) => panic!("{what}"),

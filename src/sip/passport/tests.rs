@@ -109,7 +109,7 @@ fn the_claims_of_rfc_8588_are_written_as_it_writes_them() {
 fn what_is_signed_is_read_and_verified() {
     let passport = read_one(&signer().sign(&claims())).unwrap();
     assert_eq!(&*passport.orig, "12155550121");
-    assert_eq!(passport.dest, [Box::from("12155550131")]);
+    assert_eq!(passport.dest, [Box::<str>::from("12155550131")]);
     assert_eq!(passport.attestation, Some(Attestation::Full));
     assert_eq!(&*passport.origin, "123e4567-e89b-12d3-a456-426655440000");
     assert_eq!(&*passport.certificate, URL);
@@ -225,14 +225,7 @@ fn what_does_not_agree_with_itself_is_invalid() {
         String::new(),
         ";;;".to_owned(),
     ] {
-        let result = read_one(&wrong);
-        let missing = wrong.is_empty() || wrong == ";;;";
-        let expected = if missing {
-            result.clone().unwrap_err()
-        } else {
-            Verdict::Invalid
-        };
-        assert_eq!(result, Err(expected), "{wrong}");
+        assert_eq!(read_one(&wrong), Err(Verdict::Invalid), "{wrong}");
     }
 }
 

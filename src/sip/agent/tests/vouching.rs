@@ -50,7 +50,7 @@ fn the_policy_says_whether_an_identity_is_read() {
     assert_eq!(found.passport, Err(Verdict::Missing));
     let mut world = with(IdentityPolicy::Require, false);
     let found = presented(&mut world, invite().add("y", "nonsense")).unwrap();
-    assert_eq!(found.passport, Err(Verdict::Missing));
+    assert_eq!(found.passport, Err(Verdict::Invalid));
     let mut world = with(IdentityPolicy::Require, false);
     world.pass(Duration::from_secs(61));
     let found = presented(&mut world, draft()).unwrap();
@@ -85,13 +85,13 @@ fn the_new_leg_is_signed_for_the_number_that_the_callee_is_shown() {
     let mut world = with(IdentityPolicy::Record, true);
     let message = dialled(&mut world, dial());
     let identities: Vec<&str> = message.all(Header::Identity).collect();
-    let [identity] = identities[..] else {
+    let [identity] = &identities[..] else {
         panic!("{identities:?}")
     };
     let now = world.time().wall.0 / 1000;
-    let read = passport::read(std::iter::once(identity), now, Duration::from_secs(1)).unwrap();
+    let read = passport::read(std::iter::once(*identity), now, Duration::from_secs(1)).unwrap();
     assert_eq!(&*read.orig, LEASED);
-    assert_eq!(read.dest, [Box::from(CALLEE_NUMBER)]);
+    assert_eq!(read.dest, [Box::<str>::from(CALLEE_NUMBER)]);
     assert_eq!(read.attestation, Some(Attestation::Full));
     assert_eq!(&*read.origin, "00000000-0000-0000-0000-000000000007");
     // Nothing of the real caller, not even under base64.
