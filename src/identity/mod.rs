@@ -109,8 +109,8 @@ impl Handle {
 /// What cannot be started.
 pub fn start(settings: Option<Settings>, count: Count) -> Result<Handle, String> {
     let (sender, messages) = mpsc::channel(MOST_QUESTIONS);
-    let mut service = Service::new(count);
-    service.configure(settings)?;
+    let mut verifier = Verifier::new(count);
+    verifier.configure(settings)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(8)
@@ -118,7 +118,7 @@ pub fn start(settings: Option<Settings>, count: Count) -> Result<Handle, String>
         .map_err(|error| format!("the verification of callers: {error}"))?;
     std::thread::Builder::new()
         .name("identity".to_owned())
-        .spawn(move || runtime.block_on(service.run(messages)))
+        .spawn(move || runtime.block_on(verifier.run(messages)))
         .map_err(|error| format!("the verification of callers: {error}"))?;
     Ok(Handle(sender))
 }
@@ -131,7 +131,7 @@ pub fn check(settings: &Settings) -> Result<(), String> {
     fetch::client(&settings.fetch_ca).map(|_| ())
 }
 
-struct Service {
+struct Verifier {
     /// Settings and how to reach servers, where anything is to be verified.
     source: Option<Arc<Source>>,
     cache: Cache,
@@ -146,7 +146,7 @@ struct Source {
 
 type Fetched = (Box<str>, Arc<Source>, Result<fetch::Body, fetch::Failure>);
 
-impl Service {
+impl Verifier {
     fn new(count: Count) -> Self {
         Self {
             source: None,

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 const ADMIT: &str = "admit 60388880001 by 60111111111";
 
-fn passport(orig: &str, dest: &str) -> Passport {
+pub fn passport(orig: &str, dest: &str) -> Passport {
     Passport {
         certificate: "https://a/b".into(),
         signed: "a.b".into(),
