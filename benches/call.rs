@@ -162,6 +162,7 @@ fn reply(output: Output) -> Option<Input> {
             to_callee: MediaFigures::default(),
             to_caller: MediaFigures::default(),
             guard_hits: 0,
+            vouching: None,
         }),
         _ => return None,
     })

@@ -125,6 +125,7 @@ fn record(call_id: CallId, blocks: u64) -> Box<CallRecord> {
         to_callee: MediaFigures::default(),
         to_caller: MediaFigures::default(),
         guard_hits: 0,
+        vouching: None,
     })
 }
 

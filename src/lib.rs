@@ -5,7 +5,7 @@
 //! ```text
 //!   cli, app                                    composition root, commands, demo
 //!   engine, api                                 shells: threads, sockets, HTTP
-//!   observe, store, relay, transport            I/O behind small traits
+//!   observe, identity, store, relay, transport  I/O behind small traits
 //!   books                                       lease book + ledger + idempotency as one core
 //!   call, lease, ledger, media, sip::agent      cores: decide everything, touch nothing
 //!   sip, sdp, rtp                               protocols
@@ -21,6 +21,7 @@ pub mod cli;
 pub mod api;
 pub mod engine;
 
+pub mod identity;
 pub mod observe;
 pub mod relay;
 pub mod store;

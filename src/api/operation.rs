@@ -198,6 +198,10 @@ pub const RECORD_ROW: &[&str] = &[
     "to_caller_lost",
     "to_caller_jitter_ms",
     "guard_hits",
+    "identity",
+    "attestation",
+    "signer",
+    "origid",
 ];
 
 impl Shape {

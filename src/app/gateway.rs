@@ -4,6 +4,7 @@ use super::meter::WorkerMeter;
 use super::parts::{directory, parts};
 use super::places::Places;
 use super::settings;
+use super::verification;
 use super::watch::{self, DataDirectory};
 use crate::api;
 use crate::api::dispatch::Api;
@@ -53,6 +54,7 @@ pub struct Gateway {
     signalling: Option<JoinHandle<()>>,
     _relay: RelayThreads,
     handle: BooksHandle,
+    verification: crate::identity::Handle,
     lookup: Arc<dyn Lookup>,
     api: Arc<Api<BooksHandle>>,
     tls: api::server::TlsHandle,
@@ -83,6 +85,8 @@ impl Gateway {
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let worker = Worker::new(parts.parts);
+        let verification = verification::start(&config, &metrics)?;
+        let (verifier, verdicts) = verification::asker(&verification);
         let meter = WorkerMeter::new(&metrics, &health);
         // Whoever asks first, right after the start, finds every figure there.
         meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
@@ -95,6 +99,8 @@ impl Gateway {
             endpoints,
             books: Box::new(shelf.handle.clone()),
             notices: shelf.notices,
+            verifier,
+            verdicts,
             control: control_in,
             relay_ready: parts.relay_ready,
             meter: Box::new(meter),
@@ -115,6 +121,7 @@ impl Gateway {
             signalling: Some(signalling),
             _relay: parts.threads,
             handle: shelf.handle,
+            verification,
             lookup: shelf.lookup,
             api: http.api,
             tls: http.tls,
@@ -176,6 +183,7 @@ impl Gateway {
         let placed = places.seat(&config.trunks)?;
         let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
         let pool = settings::pool(&config)?;
+        let verifying = verification::settings(&config)?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
         }
@@ -190,6 +198,7 @@ impl Gateway {
             .blocking_send(Control::Reload(Box::new(update)))
             .map_err(|_| "the signalling thread has ended".to_owned())?;
         self.places = places;
+        self.verification.reload(verifying);
         self.handle.reload(settings::books(&config, &plan));
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;

@@ -81,6 +81,7 @@ pub fn call(config: &Config) -> call::Settings {
         single_caller_id: caller_id(config.calls.single_caller_id),
         no_lease: config.calls.no_lease,
         no_credit: config.calls.no_credit,
+        verdict_timeout: config.identity.verdict_timeout,
     }
 }
 
@@ -136,6 +137,8 @@ pub fn agent(
             .flat_map(|one| [one.bind, one.advertised])
             .collect(),
         t1: Duration::from_millis(500),
+        signer: super::verification::signer(config)?,
+        passport_max_age: config.identity.max_age,
     })
 }
 
@@ -162,6 +165,8 @@ fn agent_trunk(
         options_interval: trunk.options_interval,
         account: account(&trunk.digest),
         login: login(&trunk.digest),
+        identity: super::verification::policy(config, trunk),
+        sign: trunk.sign,
     })
 }
 

@@ -12,8 +12,41 @@ use uuid::Uuid;
 pub use crate::lease::{LeaseRecord, NumberRecord};
 pub use crate::ledger::{AccountRecord, Entry, EntryKind, OpenCallRecord};
 
-/// Version of every record's encoding.
+/// Version of every record's encoding, but for what has come since.
 const VERSION: u8 = 1;
+
+/// Version of call records (and of drafts of them) that say who vouched for the caller. Those that
+/// do not are written as version 1, byte for byte: what an older build wrote reads back as it was,
+/// so that a change's `before` made from memory still fits it.
+const VERSION_VOUCHED: u8 = 2;
+
+/// A record that can be stored.
+pub trait Stored: Serialize + DeserializeOwned {
+    /// `None` where the record's kind never had more than version 1; else whether this one says what
+    /// version 1 cannot. Such a kind ends with an `Option`, which version 1 ends before.
+    fn is_vouched(_: Option<&Self>) -> Option<bool> {
+        None
+    }
+}
+
+impl Stored for AccountRecord {}
+impl Stored for NumberRecord {}
+impl Stored for LeaseRecord {}
+impl Stored for Entry {}
+impl Stored for KeptAnswer {}
+impl Stored for UnixMillis {}
+
+impl Stored for CallRecord {
+    fn is_vouched(this: Option<&Self>) -> Option<bool> {
+        Some(this.is_some_and(|record| record.vouching.is_some()))
+    }
+}
+
+impl Stored for OpenCallRecord {
+    fn is_vouched(this: Option<&Self>) -> Option<bool> {
+        Some(this.is_some_and(|record| record.draft.vouching.is_some()))
+    }
+}
 
 /// A kept answer (lease-api 4.9), by hash of client, operation and key.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,26 +63,41 @@ pub struct KeptAnswer {
 
 /// A record's stored value.
 #[must_use]
-pub fn encode<T: Serialize>(record: &T) -> Bytes {
+pub fn encode<T: Stored>(record: &T) -> Bytes {
+    let vouched = T::is_vouched(Some(record));
+    let version = if vouched == Some(true) {
+        VERSION_VOUCHED
+    } else {
+        VERSION
+    };
     // Writing to memory cannot fail, and every record of ours has an encoding.
-    postcard::to_extend(record, vec![VERSION])
-        .map(Bytes::from)
-        .unwrap_or_default()
+    let mut bytes = postcard::to_extend(record, vec![version]).unwrap_or_default();
+    if vouched == Some(false) {
+        bytes.pop(); // the byte that says that nothing follows
+    }
+    Bytes::from(bytes)
 }
 
 /// A stored value's record.
 ///
 /// # Errors
 /// Says why it is none.
-pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, String> {
+    let grown = T::is_vouched(None).is_some();
     match bytes.split_first() {
-        Some((&VERSION, rest)) => match postcard::take_from_bytes(rest) {
-            Ok((record, [])) => Ok(record),
-            Ok(_) => Err("bytes after its end".into()),
-            Err(error) => Err(error.to_string()),
-        },
+        Some((&VERSION, rest)) if grown => read(&[rest, &[0]].concat()),
+        Some((&VERSION_VOUCHED, rest)) if grown => read(rest),
+        Some((&VERSION, rest)) => read(rest),
         Some((version, _)) => Err(format!("version {version} of its encoding is unknown")),
         None => Err("empty".into()),
+    }
+}
+
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, String> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((record, [])) => Ok(record),
+        Ok(_) => Err("bytes after its end".into()),
+        Err(error) => Err(error.to_string()),
     }
 }
 

@@ -258,6 +258,7 @@ impl Rig {
             to_callee: MediaFigures::default(),
             to_caller: MediaFigures::default(),
             guard_hits: 0,
+            vouching: None,
         }
     }
 
@@ -292,7 +293,7 @@ impl Rig {
         self.table(Table::Record)
     }
 
-    fn table<T: serde::de::DeserializeOwned>(&self, table: Table) -> Vec<T> {
+    fn table<T: Stored>(&self, table: Table) -> Vec<T> {
         self.store
             .iter()
             .filter(|(key, _)| key.table == table)
@@ -425,6 +426,52 @@ fn idempotency(key: u8, parameters: u8) -> Idempotency {
         parameters: [parameters; 16],
         render: Arc::new(AsText),
     }
+}
+
+/// What an older build wrote, and what has come since.
+#[test]
+fn records_of_version_1_read_back_as_they_were() {
+    let rig = Rig::furnished();
+    let call = CallId(uuid::Uuid::from_u128(5));
+    let record = rig.record(call);
+    // Version 1 ended where the last field of today begins.
+    let mut old = vec![1];
+    old.extend(postcard::to_allocvec(&record).unwrap());
+    assert_eq!(old.pop(), Some(0));
+    assert_eq!(decode::<CallRecord>(&old).as_ref(), Ok(&record));
+    assert_eq!(
+        encode(&record),
+        old,
+        "written as it was: a change's before fits it"
+    );
+    let open = OpenCallRecord {
+        customer: CustomerId(1),
+        prepared: 2,
+        begun: 1,
+        draft: record.clone(),
+    };
+    let mut old = vec![1];
+    old.extend(postcard::to_allocvec(&open).unwrap());
+    old.pop();
+    assert_eq!(decode::<OpenCallRecord>(&old).as_ref(), Ok(&open));
+    assert_eq!(encode(&open), old);
+
+    let mut vouched = record;
+    vouched.vouching = Some(Vouching {
+        verdict: Verdict::Valid,
+        attestation: Some(Attestation::Partial),
+        origin: "trace".into(),
+        signer: "12AB".into(),
+    });
+    let bytes = encode(&vouched);
+    assert_eq!(bytes.first(), Some(&2));
+    assert_eq!(decode::<CallRecord>(&bytes).as_ref(), Ok(&vouched));
+    let open = OpenCallRecord {
+        draft: vouched,
+        ..open
+    };
+    assert_eq!(decode::<OpenCallRecord>(&encode(&open)), Ok(open));
+    assert!(decode::<CallRecord>(&[3]).is_err());
 }
 
 #[test]

@@ -25,6 +25,8 @@ pub enum State {
     /// No INVITE yet.
     #[default]
     Idle,
+    /// What vouches for the caller is being checked.
+    AwaitingVerdict,
     /// The books are asked to hold the first block.
     AwaitingHold,
     /// Ports are being reserved, or the offer is being written for the trunk chosen.
@@ -50,7 +52,10 @@ pub enum State {
 /// ```text
 ///             Invite                                       refused by a row of section 2
 ///   Idle ---------------> (admission) ------------------------------------------+
-///                             | Admit                                           |
+///                             | Verify, where the trunk's policy asks for it    |
+///                             v            not vouched for, CANCEL              |
+///                      AwaitingVerdict ---------------------------------------->|
+///                             | Verdict, or none in time: Admit                 |
 ///                             v            Refused                              |
 ///                       AwaitingHold ------------------------------------------>|
 ///                             | Admitted: Protect, Open                         |
@@ -213,6 +218,7 @@ impl Call {
         }
         match self.state {
             State::Idle => self.idle(input, now, context),
+            State::AwaitingVerdict => self.awaiting_verdict(input, now, context),
             State::AwaitingHold => self.awaiting_hold(input, now, context),
             State::AwaitingMedia => self.awaiting_media(input, now, context),
             State::Dialling | State::Ringing => self.dialling(input, now, context),
@@ -241,6 +247,7 @@ impl Call {
             State::Dialling | State::Ringing | State::AwaitingMedia => {
                 self.setup.as_ref().and_then(|setup| setup.poll_timeout())
             }
+            State::AwaitingVerdict => self.setup.as_ref().and_then(|setup| setup.verdict_until),
             State::Answered | State::Up => self.meter.as_ref().and_then(Meter::poll_timeout),
             State::Ending => self.ending_deadline(),
             State::Idle | State::AwaitingHold | State::AwaitingDurable | State::Over => None,
@@ -253,6 +260,7 @@ impl Call {
             State::Dialling | State::Ringing | State::AwaitingMedia => {
                 self.dial_timeout(now, context);
             }
+            State::AwaitingVerdict => self.verdict_timeout(now, context),
             State::Answered | State::Up => self.meter_timeout(now, context),
             State::Ending => self.ending_timeout(now),
             State::Idle | State::AwaitingHold | State::AwaitingDurable | State::Over => {}
@@ -469,5 +477,6 @@ pub(super) fn blank_record(call_id: CallId) -> CallRecord {
         to_callee: MediaFigures::default(),
         to_caller: MediaFigures::default(),
         guard_hits: 0,
+        vouching: None,
     }
 }

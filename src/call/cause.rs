@@ -2,7 +2,7 @@
 //! (sip-bridging 2), failures of the callee's leg (sip-bridging 3, last bullet) and ends.
 
 use super::event::{Cause, DialFailure, Refusal};
-use crate::domain::EndedBy;
+use crate::domain::{EndedBy, Verdict};
 
 /// Why a call ended. Its [`name`](Self::name) stands in the call record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -48,6 +48,11 @@ pub enum Reason {
     NoPort,
     NoTrunk,
     Overloaded,
+    IdentityMissing,
+    IdentityStale,
+    IdentityUnavailable,
+    IdentityUntrusted,
+    IdentityInvalid,
 }
 
 /// One row of the table.
@@ -74,7 +79,7 @@ const fn row(name: &'static str, sip: u16, q850: u8, meaning: &'static str) -> R
 
 impl Reason {
     /// All of them, in the order of the table.
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 41] = [
         Self::Completed,
         Self::CreditExhausted,
         Self::MaxDuration,
@@ -111,6 +116,11 @@ impl Reason {
         Self::NoPort,
         Self::NoTrunk,
         Self::Overloaded,
+        Self::IdentityMissing,
+        Self::IdentityStale,
+        Self::IdentityUnavailable,
+        Self::IdentityUntrusted,
+        Self::IdentityInvalid,
     ];
 
     /// Its row.
@@ -190,6 +200,11 @@ impl Reason {
             Self::NoPort => row("no_port", 503, 34, "no media port was free"),
             Self::NoTrunk => row("no_trunk", 503, 34, "no outbound trunk was up, or all were at their caps"),
             Self::Overloaded => row("overloaded", 503, 41, "the books took no more (queue or disk full)"),
+            Self::IdentityMissing => row("identity_missing", 428, 21, "the trunk's policy wants an Identity header, and there was none"),
+            Self::IdentityStale => row("identity_stale", 403, 21, "the Identity header's PASSporT is too old, or from the future"),
+            Self::IdentityUnavailable => row("identity_unavailable", 436, 21, "the certificate of the Identity header could not be had in time"),
+            Self::IdentityUntrusted => row("identity_untrusted", 437, 21, "the certificate of the Identity header leads to no root, is out of its time, or does not cover the number"),
+            Self::IdentityInvalid => row("identity_invalid", 438, 21, "the Identity header is malformed, signed wrongly, or about another caller or number"),
             _ => row("sip_refused", 0, 0, "refused by SIP's own rules (400, 405, 415, 416, 420, 482, 483); `sip_code` says which"),
         }
     }
@@ -219,6 +234,11 @@ impl From<Refusal> for Reason {
             Refusal::UnknownNumber => Self::UnknownNumber,
             Refusal::NoLease => Self::NoLease,
             Refusal::NotOnWhitelist | Refusal::NotMember => Self::NotAllowed,
+            Refusal::Unvouched(Verdict::Missing) => Self::IdentityMissing,
+            Refusal::Unvouched(Verdict::Stale) => Self::IdentityStale,
+            Refusal::Unvouched(Verdict::Unavailable) => Self::IdentityUnavailable,
+            Refusal::Unvouched(Verdict::Untrusted) => Self::IdentityUntrusted,
+            Refusal::Unvouched(Verdict::Invalid | Verdict::Valid) => Self::IdentityInvalid,
             Refusal::NoIdentity => Self::NoIdentity,
             Refusal::Suspended => Self::Suspended,
             Refusal::ServiceDisabled => Self::ServiceDisabled,

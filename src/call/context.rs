@@ -31,6 +31,8 @@ pub struct Settings {
     pub no_lease: u16,
     /// `calls.no_credit`: SIP status where credit does not cover the first block: 480 or 402.
     pub no_credit: u16,
+    /// `identity.verdict_timeout`: how long a call waits to hear of its passport.
+    pub verdict_timeout: Duration,
 }
 
 impl Default for Settings {
@@ -41,6 +43,7 @@ impl Default for Settings {
             single_caller_id: SingleCallerId::Pass,
             no_lease: 404,
             no_credit: 480,
+            verdict_timeout: Duration::from_secs(2),
         }
     }
 }

@@ -3,8 +3,8 @@
 //! adapters carry them, deciding nothing.
 
 use crate::domain::{
-    CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, ReferenceId, Side, Tariff,
-    TrunkId,
+    Attestation, CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, Passport,
+    Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
 };
 use bytes::Bytes;
 
@@ -36,6 +36,9 @@ pub enum Input {
     Media(MediaEvent),
     /// Call-ID of the callee's leg of the attempt under way, for the record.
     CalleeLeg(Box<str>),
+    /// What the certificate says of the passport of [`Output::Verify`], and whose it is (empty if
+    /// unknown).
+    Verdict(Verdict, Box<str>),
     /// The privacy guard kept something out of one of the call's messages, for the record.
     GuardHit,
     /// The node ends every call: its drain time is over.
@@ -62,6 +65,8 @@ pub struct Invite {
     /// Set where the SIP layer has refused the INVITE already (405, 416, 420, 415, 483, 482, ...):
     /// the call makes a record and ends.
     pub refused: Option<Cause>,
+    /// Who vouches for the caller; `None` where the trunk's policy does not ask.
+    pub presented: Option<Presented>,
 }
 
 /// The caller's identity as the trunk gave it.
@@ -219,6 +224,8 @@ pub enum Refusal {
     NoLease,
     /// Single lease with a whitelist, caller not on it.
     NotOnWhitelist,
+    /// The trunk's policy wants a valid passport, and this is what it got.
+    Unvouched(Verdict),
     /// Group lease and no usable caller identity.
     NoIdentity,
     /// Group lease and the caller is not the other member.
@@ -281,6 +288,9 @@ pub enum Output {
     /// News of a trunk, for [`super::routing::Trunks::news`] and for whoever counts. The call
     /// itself does not apply it.
     Trunk(TrunkId, TrunkNews),
+    /// Check this passport's signature against its certificate; answered by [`Input::Verdict`],
+    /// sooner or later or never.
+    Verify(Box<Passport>),
     /// Nothing more will come: forget the call.
     Finished,
 }
@@ -348,6 +358,10 @@ pub enum SipCommand {
 /// A dial attempt.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dial {
+    /// Our id of the call.
+    pub call_id: CallId,
+    /// How far we vouch for the caller ID, where the leg is signed.
+    pub attestation: Attestation,
     /// By which trunk.
     pub trunk: TrunkId,
     /// Whom.

@@ -36,6 +36,7 @@ mod exchange;
 mod setup;
 #[cfg(test)]
 mod tests;
+mod vouching;
 
 pub use bridge::{Call, State};
 pub use context::{Context, Dialled, Directory, Numbering, Settings};

@@ -1,13 +1,13 @@
 //! From the INVITE to the callee's answer: states `Idle`, `AwaitingHold`, `AwaitingMedia`,
-//! `Dialling` and `Ringing`.
+//! `Dialling` and `Ringing`. `AwaitingVerdict` is in `vouching`.
 
 use super::admission::{self, Candidate};
 use super::bridge::{Call, Media, Purpose, State, ended_by};
 use super::cause::{self, End, Reason};
 use super::context::Context;
 use super::event::{
-    Admission, BooksEvent, Cause, Dial, DialFailure, Fork, Identity, Input, LedgerCommand,
-    LegEvent, MediaCommand, MediaEvent, Output, Refusal, Role, SipCommand, TrunkNews,
+    Admission, BooksEvent, Cause, Dial, DialFailure, Fork, Identity, Input, LegEvent, MediaCommand,
+    MediaEvent, Output, Refusal, Role, SipCommand, TrunkNews,
 };
 use super::leg::Leg;
 use crate::domain::{E164, EndedBy, LeaseKind, Now, Side, TrunkId};
@@ -55,6 +55,10 @@ pub(super) struct Setup {
     pub ring_until: Option<Instant>,
     /// Described answer (delayed offer: the callee's offer) that waits for durability.
     pub answer: Option<Bytes>,
+    /// Without a valid passport the call is refused.
+    pub must_be_vouched: bool,
+    /// When the verdict about the passport is waited for no longer.
+    pub verdict_until: Option<Instant>,
 }
 
 impl Setup {
@@ -127,13 +131,10 @@ impl Call {
                     silent_at: None,
                     ring_until: None,
                     answer: None,
+                    must_be_vouched: false,
+                    verdict_until: None,
                 }));
-                self.state = State::AwaitingHold;
-                self.closing.awaits_books = true;
-                self.ledger(LedgerCommand::Admit {
-                    dialled: candidate.dialled,
-                    caller: candidate.caller,
-                });
+                self.vouch(invite.presented, now, context);
             }
             Err(refusal) => self.refuse(refusal, now, context),
         }
@@ -225,7 +226,7 @@ impl Call {
     }
 
     /// A row of sip-bridging 2 failed.
-    fn refuse(&mut self, refusal: Refusal, now: Now, context: &mut Context<'_>) {
+    pub(super) fn refuse(&mut self, refusal: Refusal, now: Now, context: &mut Context<'_>) {
         let mut end = End::gateway(Reason::from(refusal));
         match refusal {
             Refusal::NoLease => end.cause = configured(end.cause, context.settings.no_lease),
@@ -344,7 +345,12 @@ impl Call {
         self.record.shown_number = admission::shown(&caller_id);
         self.record.trunk_out = settings.map_or_else(|| Box::from(""), |t| Box::from(&*t.name));
         self.record.callee_leg_call_id = Box::from("");
+        let own = admission.shown.unwrap_or(candidate.dialled);
+        let vouching = self.record.vouching.as_ref();
+        let attestation = super::vouching::attestation(vouching, &caller_id, own, &setup.identity);
         let dial = Dial {
+            call_id: self.record.call_id,
+            attestation,
             trunk,
             number: admission.callee,
             caller_id,

@@ -8,3 +8,4 @@ mod meter;
 mod property;
 mod routing;
 mod setup;
+mod vouching;

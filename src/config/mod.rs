@@ -27,6 +27,7 @@ mod check;
 mod digest;
 mod fault;
 mod http;
+mod identity;
 pub mod keys;
 mod media;
 mod numbering;
@@ -43,6 +44,7 @@ mod tests;
 pub use digest::{Digest, DigestAlgorithm, User};
 pub use fault::{Fault, Faults};
 pub use http::{Algorithm, Client, Http, Key, Scope, Tls};
+pub use identity::{Identity, IdentityPolicy, Sign};
 pub use media::{Media, MediaAddress};
 pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
@@ -81,6 +83,8 @@ pub struct Config {
     pub observe: Observe,
     /// `[records]`
     pub records: Records,
+    /// `[identity]`
+    pub identity: Identity,
 }
 
 /// What reading a configuration needs of the world; given, so that tests need none of it.
@@ -141,9 +145,11 @@ impl Config {
             store: plain::store(&root.section("store")),
             observe: plain::observe(&root.section("observe")),
             records: plain::records(&root.section("records")),
+            identity: identity::read(&root.section("identity")),
         };
         plain::refuse_later_sections(&root);
         check::across(&config, &root, environment);
+        identity::across(&config, &root.section("identity"));
         reader.finish(name).map(|()| config)
     }
 

@@ -259,7 +259,6 @@ pub(super) fn refuse_later_sections(root: &Section<'_>) {
     ] {
         announce.refuse(key, "announcements are not in this version");
     }
-    root.refuse("identity", "STIR/SHAKEN is not in this version");
 }
 
 fn one_of(codes: &'static [u16]) -> impl Fn(&super::reader::Value<'_>) -> Result<u16, String> {

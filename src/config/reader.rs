@@ -407,6 +407,11 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// The text of a file that nobody named, if it is there.
+    pub(super) fn default_file(&self, path: &str) -> Option<String> {
+        (self.reader.environment.file)(Path::new(path)).ok()
+    }
+
     #[cfg(test)]
     fn asked(&self, key: &str) {
         let full = joined(&self.schema, key);

@@ -406,10 +406,6 @@ fn what_this_version_does_not_do_is_refused_clearly() {
             "postgres, which is not in this version",
         ),
         (
-            "[identity]\nkey = \"x\"",
-            "STIR/SHAKEN is not in this version",
-        ),
-        (
             "[announce]\nno_lease = \"a.wav\"",
             "announcements are not in this version",
         ),
@@ -438,9 +434,81 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
 }
 
+const SIGN: &str = "[identity.sign]\nkey = { file = \"/key.pem\" }\n";
+
+#[test]
+fn identity_says_who_signs_and_who_is_verified() {
+    let text = format!(
+        "{TRUNKS}identity = \"require\"\nsign = false\n[identity]\npolicy = \"record\"\nroots = \"/cert.pem\"\n\
+         fetch_ca = \"/cert.pem\"\nfetch_hosts = [\"a.example\"]\nmax_age = \"30s\"\n{SIGN}\
+         cert_url = \"https://a.example/b.pem\"\norigid = \"123E4567-e89b-12d3-a456-426655440000\"\n"
+    );
+    let config = parse(&text).unwrap();
+    let identity = &config.identity;
+    assert_eq!(identity.policy, IdentityPolicy::Record);
+    assert_eq!(identity.max_age, Duration::from_secs(30));
+    assert_eq!(identity.verdict_timeout, Duration::from_secs(2));
+    assert!(identity.roots.as_ref().unwrap().contains("CERTIFICATE"));
+    assert_eq!(identity.fetch_hosts, ["a.example"]);
+    assert!(!identity.fetch_private);
+    let sign = identity.sign.as_ref().unwrap();
+    assert_eq!(sign.cert_url, "https://a.example/b.pem");
+    let origid = "123e4567-e89b-12d3-a456-426655440000";
+    assert_eq!(sign.origid.as_deref(), Some(origid));
+    assert!(
+        !format!("{config:?}").contains("PRIVATE"),
+        "the key is a secret"
+    );
+    assert_eq!(config.trunks[0].identity, None);
+    assert!(config.trunks[0].sign);
+    assert_eq!(config.trunks[1].identity, Some(IdentityPolicy::Require));
+    assert!(!config.trunks[1].sign);
+}
+
+#[test]
+fn faults_of_identity_are_told() {
+    for (text, expected) in [
+        (
+            "[identity]\npolicy = \"record\"",
+            "verification needs certificates to trust",
+        ),
+        ("[identity]\npolicy = \"maybe\"", "\"record\""),
+        ("[identity]\nroots = \"/none.pem\"", "no such file"),
+        ("[identity]\nroots = \"/cert.pem\"", "fetch_ca: missing"),
+        ("[identity]\nmax_age = \"0s\"", "max_age"),
+        ("[identity.sign]\norigid = \"x\"", "a UUID"),
+        (
+            "[identity.sign]\ncert_url = \"https://a/b\"",
+            "key: missing",
+        ),
+        (SIGN, "cert_url: missing"),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"http://a/b\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"https:///b\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = \"k\"\ncert_url = \"https://a/b>;c\"",
+            "an https:// URL",
+        ),
+        (
+            "[identity.sign]\nkey = 7\ncert_url = \"https://a/b\"",
+            "(not shown)",
+        ),
+    ] {
+        assert_fault(text, expected);
+    }
+    let own = format!("{TRUNKS}identity = \"record\"\n");
+    assert_fault(&own, "verification needs certificates to trust");
+}
+
 #[test]
 fn a_trunk_may_ask_for_passwords_and_give_one() {
-    let users = "[{ user = \"a\", password = { env = \"SECRET\" } }, { user = \"b\", password = \"x\" }]";
+    let users =
+        "[{ user = \"a\", password = { env = \"SECRET\" } }, { user = \"b\", password = \"x\" }]";
     let inbound = format!(
         "[[trunk]]\nname = \"in\"\ndirection = \"both\"\nsources = [\"192.0.2.1\"]\n\
          target = \"sip:192.0.2.2\"\nrealm = \"r\"\nrequire_auth = true\nallow_users = {users}\n\
@@ -458,12 +526,24 @@ fn a_trunk_may_ask_for_passwords_and_give_one() {
         ("realm = \"r\"\n", "", "need the realm"),
         (users, "[]", "needs at least one user"),
         ("user = \"b\"", "user = \"a\"", "another user has this name"),
-        ("require_auth = true", "require_auth = false", "goes with require_auth = true"),
+        (
+            "require_auth = true",
+            "require_auth = false",
+            "goes with require_auth = true",
+        ),
         ("auth_user = \"me\"\n", "", "goes with auth_password"),
         ("[\"SHA-256\"]", "[]", "at least one"),
         ("[\"SHA-256\"]", "[\"SHA-1\"]", "\"SHA-256\" or \"MD5\""),
-        ("user = \"b\", password = \"x\"", "user = \"b\"", "the user's password"),
-        ("\"both\"\nsources = [\"192.0.2.1\"]", "\"outbound\"", "only a trunk that brings calls"),
+        (
+            "user = \"b\", password = \"x\"",
+            "user = \"b\"",
+            "the user's password",
+        ),
+        (
+            "\"both\"\nsources = [\"192.0.2.1\"]",
+            "\"outbound\"",
+            "only a trunk that brings calls",
+        ),
     ] {
         let text = inbound.replacen(old, new, 1);
         assert_ne!(text, inbound);
@@ -679,7 +759,7 @@ fn the_documented_defaults_are_the_defaults() {
     let mut array = false;
     for line in documented().lines() {
         if line.starts_with('[') {
-            array = line.starts_with("[[") || line.starts_with("[identity");
+            array = line.starts_with("[[") || line.starts_with("[identity.");
         }
         let example = line.contains("# example") || line.contains("not in this version");
         if !array && !example {
@@ -793,6 +873,7 @@ fn every_key_is_read() {
     plain::store(&root.section("store"));
     plain::observe(&root.section("observe"));
     plain::records(&root.section("records"));
+    identity::read(&root.section("identity"));
     plain::refuse_later_sections(&root);
     let asked = reader.asked.borrow();
     let passed_over: Vec<_> = KEYS.iter().filter(|key| !asked.contains(**key)).collect();

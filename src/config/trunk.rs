@@ -1,6 +1,7 @@
 //! `[[trunk]]`: the carriers (sip-bridging 1).
 
 use super::digest::{self, Digest};
+use super::identity::{IdentityPolicy, POLICY};
 use super::reader::{Found, Section, Value};
 use super::sip::{NO_STREAMS, parse_host_port};
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
@@ -126,6 +127,10 @@ pub struct Trunk {
     pub codecs: Vec<String>,
     /// Digest authentication, both ways.
     pub digest: Digest,
+    /// Its own `identity.policy`.
+    pub identity: Option<IdentityPolicy>,
+    /// INVITEs to it are signed, where `identity.sign` says by whom.
+    pub sign: bool,
 }
 
 pub(super) fn read(root: &Section<'_>) -> Vec<Trunk> {
@@ -198,6 +203,8 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .unwrap_or_default(),
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
         digest: digest::read(section, direction.is_none_or(Direction::brings)),
+        identity: section.read("identity", word(POLICY)),
+        sign: section.read("sign", boolean).unwrap_or(true),
     };
     sound.then_some(trunk)
 }

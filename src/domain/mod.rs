@@ -7,6 +7,7 @@ pub mod number;
 pub mod numbering;
 pub mod record;
 pub mod time;
+pub mod vouching;
 
 pub use credit::Credit;
 pub use customer::{ChargeMethod, Customer, CustomerScope, Tariff};
@@ -14,3 +15,4 @@ pub use ids::{CallId, CallKey, CustomerId, ReferenceId, Side, TrunkId};
 pub use number::{E164, LeaseKind, Masked, Phone};
 pub use record::{CallRecord, EndedBy, MediaFigures};
 pub use time::{Now, UnixMillis};
+pub use vouching::{Attestation, Passport, Presented, Verdict, Vouching};

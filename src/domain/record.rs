@@ -1,6 +1,6 @@
 //! The call record (sip-bridging 8, lease-api 4.10): one a call, refused ones too.
 
-use super::{CallId, Credit, CustomerId, E164, LeaseKind, ReferenceId, UnixMillis};
+use super::{CallId, Credit, CustomerId, E164, LeaseKind, ReferenceId, UnixMillis, Vouching};
 use serde::{Deserialize, Serialize};
 
 /// Who ended a call.
@@ -88,4 +88,7 @@ pub struct CallRecord {
     pub to_caller: MediaFigures,
     /// Privacy guard hits in the call's messages and RTCP.
     pub guard_hits: u32,
+    /// What became of the caller's Identity header; `None` where nobody asked (policy off, or refused
+    /// before). Stands last: records of version 1 end before it.
+    pub vouching: Option<Vouching>,
 }

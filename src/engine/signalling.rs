@@ -8,7 +8,7 @@ use super::clock;
 use super::pace::Pace;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
-use crate::domain::{CallRecord, Now};
+use crate::domain::{CallKey, CallRecord, Now, Passport, Verdict};
 use crate::sip::message::{Path, Transport};
 use crate::transport::udp::UdpEndpoint;
 use std::collections::VecDeque;
@@ -65,6 +65,16 @@ pub trait BooksQueue: Send {
     fn offer(&self, command: CallCommand) -> Result<(), Box<CallNotice>>;
 }
 
+/// Who checks passports, off this thread.
+pub trait Verifier: Send {
+    /// Hands a question over; its answer comes by [`Signalling::verdicts`]. False where it takes no
+    /// more: the call goes on as if no answer came.
+    fn ask(&self, key: CallKey, passport: Box<Passport>) -> bool;
+}
+
+/// What came of a call's passport, and who signed it.
+pub type Judgement = (CallKey, Verdict, Box<str>);
+
 /// What a signalling thread is made of.
 pub struct Signalling {
     /// The worker.
@@ -75,6 +85,10 @@ pub struct Signalling {
     pub books: Box<dyn BooksQueue>,
     /// From the books.
     pub notices: mpsc::UnboundedReceiver<CallNotice>,
+    /// Who checks passports.
+    pub verifier: Box<dyn Verifier>,
+    /// What came of them; never more than were asked for.
+    pub verdicts: mpsc::UnboundedReceiver<Judgement>,
     /// From the rest of the process.
     pub control: mpsc::Receiver<Control>,
     /// Readable when the relay has something to report.
@@ -89,6 +103,7 @@ struct Loop {
     worker: Worker,
     endpoints: Vec<AsyncFd<UdpEndpoint>>,
     books: Box<dyn BooksQueue>,
+    verifier: Box<dyn Verifier>,
     meter: Box<dyn Meter>,
     refused: VecDeque<CallNotice>,
     pace: Pace,
@@ -108,6 +123,8 @@ impl Signalling {
             endpoints,
             books,
             mut notices,
+            verifier,
+            mut verdicts,
             mut control,
             relay_ready,
             meter,
@@ -122,6 +139,7 @@ impl Signalling {
             worker,
             endpoints,
             books,
+            verifier,
             meter,
             refused: VecDeque::new(),
             pace: Pace::default(),
@@ -155,6 +173,9 @@ impl Signalling {
                     for notice in batch.drain(..) {
                         this.worker.notice(notice, now);
                     }
+                }
+                Some((key, verdict, signer)) = verdicts.recv() => {
+                    this.worker.verdict(key, verdict, signer, clock::now());
                 }
                 () = any_readable(&this.endpoints) => {}
                 () = tokio::time::sleep_until(due.into()) => {}
@@ -273,6 +294,7 @@ impl Loop {
                 match output {
                     Output::Transmit(bytes, path) => self.transmit(bytes, path),
                     Output::Books(command) => self.ask(command),
+                    Output::Verify(key, passport) => self.verify(key, passport, now),
                     Output::Ended(record) => self.meter.ended(&record),
                     Output::Count(name, label) => self.meter.count(name, label),
                 }
@@ -298,6 +320,14 @@ impl Loop {
                 endpoint.get_mut().queue(bytes, path.remote);
             }
             None => self.meter.count("unsendable", "no such socket"),
+        }
+    }
+
+    fn verify(&mut self, key: CallKey, passport: Box<Passport>, now: Now) {
+        if !self.verifier.ask(key, passport) {
+            self.meter.count("identity_bounds", "questions");
+            let signer = Box::from("");
+            self.worker.verdict(key, Verdict::Unavailable, signer, now);
         }
     }
 

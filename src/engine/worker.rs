@@ -6,7 +6,7 @@ use crate::books::command::{CallCommand, CallNotice};
 use crate::call::event::Input;
 use crate::call::routing::Trunks;
 use crate::call::{self, Call};
-use crate::domain::{CallId, CallKey, Now, TrunkId};
+use crate::domain::{CallId, CallKey, Now, Passport, TrunkId, Verdict};
 use crate::media::ports::Ports;
 use crate::media::session::Session;
 use crate::media::settings::Settings as MediaSettings;
@@ -49,6 +49,8 @@ pub enum Output {
     Books(CallCommand),
     /// A call ended, for the metrics: its record as it was sent to the books.
     Ended(Box<crate::domain::CallRecord>),
+    /// Check a passport: [`Worker::verdict`] takes the answer.
+    Verify(CallKey, Box<Passport>),
     /// Something to count: name and label.
     Count(&'static str, &'static str),
 }
@@ -130,6 +132,12 @@ impl Worker {
     /// The books have something for a call.
     pub fn notice(&mut self, notice: CallNotice, now: Now) {
         self.tell(notice.key, Input::Books(notice.event), now);
+        self.drain_agent(now);
+    }
+
+    /// What came of a call's passport, and who signed it.
+    pub fn verdict(&mut self, key: CallKey, verdict: Verdict, signer: Box<str>, now: Now) {
+        self.tell(key, Input::Verdict(verdict, signer), now);
         self.drain_agent(now);
     }
 
@@ -261,6 +269,9 @@ impl Worker {
                 call::event::Output::Ledger(command) => self.ask_books(key, command),
                 call::event::Output::Trunk(trunk, news) => {
                     self.watch_trunk(trunk, now, |trunks| trunks.news(trunk, news, now.mono));
+                }
+                call::event::Output::Verify(passport) => {
+                    self.outputs.push_back(Output::Verify(key, passport));
                 }
                 call::event::Output::Finished => self.forget(key),
             }

@@ -101,6 +101,9 @@ impl Metrics {
         let kind = kind_label(record.lease_kind);
         let labels = [&*record.trunk_in, &*record.trunk_out, kind, &*record.reason];
         pushed.calls.with_label_values(&labels).inc();
+        if let Some(vouching) = &record.vouching {
+            self.sip_event("identity", vouching.verdict.name());
+        }
         let trunk = [&*record.trunk_out];
         let since = |then: UnixMillis| then.since(record.received_at).as_secs_f64();
         if let Some(ringing_at) = record.ringing_at {

@@ -16,6 +16,7 @@
 
 mod chance;
 mod checks;
+mod identity;
 mod node;
 mod phone;
 mod plan;

@@ -5,6 +5,7 @@
 //! they do: commits take their time, and what comes meanwhile waits.
 
 use super::chance::Chance;
+use super::identity::Verdicts;
 use super::phone::digest::{CARRIERS_OWN, GATEWAYS_OWN};
 use super::plan::{POOL, Weather, number};
 use super::relay::SharedRelay;
@@ -76,6 +77,7 @@ pub struct Node {
     pause: Duration,
     housekeeping_at: Instant,
     said: Vec<Said>,
+    verdicts: Verdicts,
 }
 
 impl Node {
@@ -130,6 +132,7 @@ impl Node {
             books,
             relay,
             weather: weather.clone(),
+            verdicts: Verdicts::new(weather.commit ^ (weather.delay << 8)),
             latency: Chance::new(chance.next()),
             inbox: VecDeque::new(),
             waiting: BTreeSet::new(),
@@ -200,7 +203,8 @@ impl Node {
                 due.into_iter().flatten().min()
             }
         };
-        [self.worker.poll_timeout(), books]
+        let verdict = self.verdicts.poll_timeout();
+        [self.worker.poll_timeout(), books, verdict]
             .into_iter()
             .flatten()
             .min()
@@ -211,16 +215,19 @@ impl Node {
         if self.worker.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.worker.handle_timeout(now);
         }
+        while let Some((key, verdict)) = self.verdicts.due(now.mono) {
+            self.worker.verdict(key, verdict, "12AB".into(), now);
+        }
         loop {
             self.worker.relay_events(now);
-            let moved = self.worker_says() | self.books_turn(store, now)?;
+            let moved = self.worker_says(now.mono) | self.books_turn(store, now)?;
             if !moved || store.is_stopped() {
                 return Ok(std::mem::take(&mut self.said));
             }
         }
     }
 
-    fn worker_says(&mut self) -> bool {
+    fn worker_says(&mut self, now: Instant) -> bool {
         let mut moved = false;
         while let Some(output) = self.worker.poll_output() {
             moved = true;
@@ -228,6 +235,7 @@ impl Node {
                 Output::Transmit(bytes, path) => self.said.push(Said::Transmit(bytes, path)),
                 Output::Books(command) => self.inbox.push_back(Work::Call(command)),
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
+                Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
                 Output::Count(..) => {}
             }
@@ -522,7 +530,11 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
             account: (weather.proves && place == 0).then(|| agent::Account {
                 realm: GATEWAYS_OWN[0].into(),
-                users: [(GATEWAYS_OWN[1].into(), agent::Password::new(GATEWAYS_OWN[2]))].into(),
+                users: [(
+                    GATEWAYS_OWN[1].into(),
+                    agent::Password::new(GATEWAYS_OWN[2]),
+                )]
+                .into(),
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
             login: (weather.asks && place > 0).then(|| agent::Login {
@@ -531,6 +543,8 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
                 password: agent::Password::new(CARRIERS_OWN[2]),
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
+            identity: weather.identity,
+            sign: true,
         })
     };
     agent::Settings {
@@ -539,6 +553,9 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         advertised: vec![(addr(GATEWAY), GATEWAY.into())],
         own: MEDIA.map(ip).into(),
         t1: Duration::from_millis(500),
+        signer: weather.signs.then(super::identity::signer),
+        // Whoever sets the clock makes no passport old.
+        passport_max_age: Duration::from_secs(u64::MAX),
     }
 }
 

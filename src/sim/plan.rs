@@ -8,6 +8,7 @@ use crate::domain::{
     Tariff, UnixMillis,
 };
 use crate::media::settings::MediaSource;
+use crate::sip::agent::IdentityPolicy;
 use crate::store::memory::{Fault, FaultPlan};
 use std::time::Duration;
 
@@ -56,6 +57,10 @@ pub struct Weather {
     pub proves: bool,
     /// Callees' carriers ask the gateway for its own.
     pub asks: bool,
+    /// What calls must present.
+    pub identity: IdentityPolicy,
+    /// What goes out is signed.
+    pub signs: bool,
 }
 
 impl Weather {
@@ -65,6 +70,7 @@ impl Weather {
         let stormy = chance.percent(50);
         let (loss, duplication) = (chance.below(30), chance.below(10));
         let (faults, per_mille) = (chance.next(), 10 + chance.below(150));
+        let mut vouching = Chance::new(!faults);
         Self {
             loss: if stormy { loss } else { 0 },
             duplication: if stormy { duplication } else { 0 },
@@ -105,6 +111,12 @@ impl Weather {
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
             proves: later.percent(15),
             asks: later.percent(15),
+            identity: match vouching.below(10) {
+                0..=2 => IdentityPolicy::Record,
+                3 => IdentityPolicy::Require,
+                _ => IdentityPolicy::Off,
+            },
+            signs: vouching.percent(40),
         }
     }
 }

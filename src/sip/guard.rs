@@ -9,7 +9,7 @@
 //! separators (blanks and punctuation of any kind) left out: `+60 12-345%2D6789` is
 //! `60123456789`, `960123456789` is not. Addresses are matched as they were written and in their
 //! canonical form, without regard to case. In format parameters both are looked for in pieces as
-//! well (`pieces`). Not matched are our own words (`ours`): addresses, ports and ids that have the
+//! well (`pieces`), and in the claims that an Identity header hides in base64 (`hidden`). Not matched are our own words (`ours`): addresses, ports and ids that have the
 //! digits of a number by chance.
 #![cfg_attr(
     not(test),
@@ -22,6 +22,7 @@
     )
 )]
 
+mod hidden;
 mod ours;
 mod pieces;
 mod scan;
@@ -246,7 +247,12 @@ impl Guard {
                 None => from = hit.end,
             }
         }
-        in_pieces(message, watch)
+        if let Some(place) = in_pieces(message, watch) {
+            return Some(place);
+        }
+        let length = head_end.unwrap_or_else(|| head_length(message));
+        let at = hidden::in_claims(message.get(..length)?, watch)?;
+        Some((at, Place::Removable("Identity".into())))
     }
 
     /// Whether a number was found in our own words, or in the receiver's own address.

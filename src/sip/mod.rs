@@ -2,8 +2,8 @@
 //!
 //! Layers, lowest first: [`message`] and [`codec`] (bytes to messages and back), [`transaction`]
 //! (RFC 3261 §17, RFC 6026), [`dialog`] (RFC 3261 §12, RFC 6337), [`digest`] (RFC 3261 §22),
-//! [`agent`] (user agent core: what RFC 3261 leaves to the transaction user), [`guard`] (the last look
-//! at every byte that leaves).
+//! [`passport`] (RFC 8224: who vouches for a caller), [`agent`] (user agent core: what RFC 3261
+//! leaves to the transaction user), [`guard`] (the last look at every byte that leaves).
 
 pub mod agent;
 pub mod codec;
@@ -11,4 +11,5 @@ pub mod dialog;
 pub mod digest;
 pub mod guard;
 pub mod message;
+pub mod passport;
 pub mod transaction;

@@ -145,7 +145,7 @@ const BEHIND: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rustls",
-        &["src/api/", "src/transport/"],
+        &["src/api/", "src/transport/", "src/identity/"],
         "TLS is at the edges",
     ),
     (

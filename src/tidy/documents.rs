@@ -217,6 +217,7 @@ fn the_rfc_table_names_real_files_and_tests() {
     let text = document("docs/rfc-coverage.md");
     let mut cases = folder("sip-tests/sipp/cases");
     cases.push_str(&document("sip-tests/wire/cases.py"));
+    cases.push_str(&document("sip-tests/stir/cases.py"));
     let code: Vec<String> = files().into_iter().map(|file| file.code).collect();
     let is_test = |name: &str| {
         let declared = format!("fn {name}(");

@@ -3,15 +3,18 @@
 use crate::api::calendar::rfc3339;
 use crate::api::json::Json;
 use crate::api::operation::RECORD_ROW;
-use crate::domain::{CallRecord, E164, EndedBy, LeaseKind, MediaFigures, UnixMillis};
+use crate::domain::{
+    Attestation, CallRecord, E164, EndedBy, LeaseKind, MediaFigures, UnixMillis, Vouching,
+};
 
 /// The fields of `record`, in the order of [`RECORD_ROW`]. A call that belongs to no customer has no
 /// price, and says so by empty fields.
 #[must_use]
-pub fn fields(record: &CallRecord) -> [String; 30] {
+pub fn fields(record: &CallRecord) -> [String; 34] {
     let priced = record.customer_id.is_some();
     let price = |text: String| if priced { text } else { String::new() };
     let [callee_packets, callee_lost, callee_jitter] = media(&record.to_callee);
+    let [identity, attestation, signer, origid] = vouching(record.vouching.as_ref());
     let [caller_packets, caller_lost, caller_jitter] = media(&record.to_caller);
     [
         record.call_id.to_string(),
@@ -55,6 +58,10 @@ pub fn fields(record: &CallRecord) -> [String; 30] {
         caller_lost,
         caller_jitter,
         record.guard_hits.to_string(),
+        identity,
+        attestation,
+        signer,
+        origid,
     ]
 }
 
@@ -108,6 +115,19 @@ fn media(figures: &MediaFigures) -> [String; 3] {
         figures.lost.to_string(),
         jitter,
     ]
+}
+
+/// Who vouched for the caller; all empty where nobody asked.
+fn vouching(vouching: Option<&Vouching>) -> [String; 4] {
+    vouching.map_or_else(Default::default, |vouching| {
+        let attestation = vouching.attestation.map_or("", Attestation::letter);
+        [
+            vouching.verdict.name().to_owned(),
+            attestation.to_owned(),
+            vouching.signer.to_string(),
+            vouching.origin.to_string(),
+        ]
+    })
 }
 
 fn number(number: Option<E164>) -> String {
@@ -170,6 +190,20 @@ mod tests {
         ] {
             assert_eq!(inert(cell.to_owned()), shown);
         }
+    }
+
+    #[test]
+    fn who_vouched_for_the_caller_is_shown() {
+        assert_eq!(vouching(None), ["", "", "", ""]);
+        let none = Vouching::bare(crate::domain::Verdict::Missing);
+        assert_eq!(vouching(Some(&none)), ["missing", "", "", ""]);
+        let some = Vouching {
+            verdict: crate::domain::Verdict::Valid,
+            attestation: Some(Attestation::Partial),
+            origin: "trace".into(),
+            signer: "1234".into(),
+        };
+        assert_eq!(vouching(Some(&some)), ["valid", "B", "1234", "trace"]);
     }
 
     #[test]

@@ -137,6 +137,7 @@ pub fn invite() -> Invite {
         max_forwards: 69,
         offer: sdp("offer"),
         refused: None,
+        presented: None,
     }
 }
 
@@ -460,6 +461,7 @@ pub fn line(output: &Output) -> String {
             format!("record {} {}", record.reason, record.blocks)
         }
         Output::Trunk(id, news) => format!("trunk {} {news:?}", id.0),
+        Output::Verify(_) => "verify".to_owned(),
         Output::Finished => "finished".to_owned(),
     }
 }

@@ -7,7 +7,7 @@ use crate::call::event::{
 };
 use crate::call::meter::OVERDUE;
 use crate::call::{Call, Context, State};
-use crate::domain::{CallKey, CallRecord, Side, TrunkId};
+use crate::domain::{CallKey, CallRecord, Presented, Side, TrunkId, Verdict};
 use bytes::Bytes;
 use proptest::prelude::*;
 use std::time::{Duration, Instant};
@@ -152,6 +152,12 @@ impl Run {
         let mut invite = invite();
         if !offer {
             invite.offer = None;
+        }
+        if group {
+            invite.presented = Some(Presented {
+                passport: Ok(Box::new(super::vouching::passport(CALLER, LEASED))),
+                required: prepaid,
+            });
         }
         run.handle(Input::Invite(Box::new(invite)));
         run
@@ -318,6 +324,8 @@ impl Run {
                 Input::Books(BooksEvent::BlocksRefused(BlocksRefusal::NoCredit))
             }
             Output::Ledger(LedgerCommand::Close(_)) => Input::Books(BooksEvent::Recorded),
+            Output::Verify(_) if well => Input::Verdict(Verdict::Valid, "".into()),
+            Output::Verify(_) => Input::Verdict(Verdict::Invalid, "".into()),
             Output::Media(MediaCommand::Open { .. }) if well => Input::Media(MediaEvent::Opened),
             Output::Media(MediaCommand::Open { .. }) => {
                 Input::Media(MediaEvent::Refused(Refusal::NoPort))

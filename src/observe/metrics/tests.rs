@@ -42,6 +42,7 @@ fn record() -> CallRecord {
         to_callee: figures,
         to_caller: figures,
         guard_hits: 0,
+        vouching: None,
     }
 }
 
@@ -172,6 +173,20 @@ fn guard_and_sip_events_are_counted() {
     assert_value(&metrics, "leasebridge_guard_hits_total{part=\"rtcp\"}", 3.0);
     let event = "leasebridge_sip_events_total{detail=\"unknown_source\",event=\"dropped\"}";
     assert_value(&metrics, event, 1.0);
+}
+
+#[test]
+fn what_came_of_identities_is_counted() {
+    let metrics = Metrics::new().unwrap();
+    let mut record = record();
+    metrics.call_ended(&record);
+    record.vouching = Some(crate::domain::Vouching::bare(crate::domain::Verdict::Stale));
+    metrics.call_ended(&record);
+    let row = |verdict| {
+        format!("leasebridge_sip_events_total{{detail=\"{verdict}\",event=\"identity\"}}")
+    };
+    assert_value(&metrics, &row("stale"), 1.0);
+    assert_value(&metrics, &row("missing"), 0.0);
 }
 
 #[test]

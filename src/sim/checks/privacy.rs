@@ -44,6 +44,21 @@ pub fn to_callee_of(record: &CallRecord, hidden: bool, bytes: &[u8]) -> Result<(
 }
 
 fn keeps(bytes: &[u8], what: &str) -> Result<(), String> {
+    if let Some(claims) = claims(bytes) {
+        visible(&claims, what)?;
+    }
+    visible(bytes, what)
+}
+
+/// What an Identity header of the message hides in base64.
+fn claims(message: &[u8]) -> Option<Vec<u8>> {
+    let name = b"\r\nIdentity: ";
+    let at = memchr::memmem::find(message, name)? + name.len();
+    let line = message[at..].split(|byte| *byte == b'\r').next()?;
+    Some(crate::sip::passport::payload(line).expect("an Identity of ours is whole"))
+}
+
+fn visible(bytes: &[u8], what: &str) -> Result<(), String> {
     match memchr::memmem::find(bytes, what.as_bytes()) {
         None => Ok(()),
         Some(at) => {

@@ -41,7 +41,9 @@ impl Phones {
         } else {
             description(number, line.media, "sendrecv", 1)
         };
-        let asserted = format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}CSeq:");
+        let identity = super::super::identity::line(self.counter, number, dialled);
+        let asserted =
+            format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}{identity}CSeq:");
         line.invite = self
             .request(&id, &line, "INVITE", 1, &body)
             .replacen("CSeq:", &asserted, 1);
@@ -92,7 +94,10 @@ impl Phones {
             } else {
                 String::new()
             };
-            let (peer, ack) = (line.peer, self.request(id, line, "ACK", cseq(&line.invite).0, &body));
+            let (peer, ack) = (
+                line.peer,
+                self.request(id, line, "ACK", cseq(&line.invite).0, &body),
+            );
             self.outbox.push_back((peer, ack));
         }
         if late {

@@ -22,6 +22,7 @@ use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
 use super::reason;
 use super::session::Session;
+use super::vouching;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::{Dialog, Tag, branch, call_id};
@@ -430,6 +431,7 @@ impl Attempt {
         compose::contact(core, &mut writer, attempt.path);
         writer.header(Header::Allow, compose::ALLOW);
         shown.write(&mut writer);
+        vouching::sign(dial, trunk, core, &mut writer);
         let bytes = compose::finish(writer, dial.body.as_ref());
         Some((attempt, bytes))
     }

@@ -6,7 +6,7 @@ use super::settings::Settings;
 use super::sources::Sources;
 use super::{Entropy, LegEvent, Output};
 use crate::call::event::Cause;
-use crate::domain::{CallKey, Side, TrunkId};
+use crate::domain::{CallKey, Side, TrunkId, UnixMillis};
 use crate::sip::dialog::{Tag, branch};
 use crate::sip::digest::Gate;
 use crate::sip::guard::{Echo, Guard, Verdict};
@@ -99,6 +99,8 @@ pub(super) struct Core {
     pub(super) logins: Logins,
     /// Where the message in work came from.
     pub(super) sender: Option<IpAddr>,
+    /// Time of day, for what we sign.
+    pub(super) wall: UnixMillis,
     /// The oldest first, [`MOST_STRAYS`] at most.
     strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -120,6 +122,7 @@ impl Core {
             gate: None,
             logins: Logins::default(),
             sender: None,
+            wall: UnixMillis(0),
             strays: VecDeque::new(),
             timers: BinaryHeap::new(),
         }

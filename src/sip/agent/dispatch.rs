@@ -7,6 +7,7 @@ use super::identity;
 use super::legs::Legs;
 use super::screening;
 use super::sources::Source;
+use super::vouching;
 use super::{Agent, Output, RETRY_AFTER};
 use crate::call::event::Invite;
 use crate::domain::{CallId, Now, Side};
@@ -112,11 +113,10 @@ impl Agent {
         let Some(key) = self.calls.next_key() else {
             return self.refuse((id, &message, path), &Refusal::of(503), now.mono);
         };
-        let trusted = self
-            .core
-            .settings
-            .trunk(trunk)
-            .is_some_and(|trunk| trunk.trusted);
+        let settings = self.core.settings.trunk(trunk);
+        let trusted = settings.is_some_and(|trunk| trunk.trusted);
+        let policy = settings.map(|trunk| trunk.identity).unwrap_or_default();
+        let max_age = self.core.settings.passport_max_age;
         let mut invite = Invite {
             call_id: self.draw_call_id(now),
             trunk,
@@ -126,6 +126,7 @@ impl Agent {
             max_forwards: 0,
             offer: None,
             refused: None,
+            presented: vouching::presented(&message, policy, max_age, now),
         };
         let peer = Output::Peer(key, Side::Caller, path.remote.ip());
         let mut legs = Legs::new(key, (id, message, path), hash, &mut self.core, now.mono);

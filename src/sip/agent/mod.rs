@@ -49,6 +49,7 @@ mod shedding;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod vouching;
 
 use super::codec::{self, Peek};
 use super::message::{Header, Message, Method, Path};
@@ -67,6 +68,7 @@ use std::time::Instant;
 pub use super::dialog::Entropy;
 pub use super::digest::{Account, Algorithm, Login, Password};
 pub use settings::{NumberForm, Settings, Target, Trunk};
+pub use vouching::IdentityPolicy;
 
 /// What the agent is told.
 #[derive(Debug)]
@@ -169,6 +171,7 @@ impl Agent {
 
     /// Takes what happened. [`Agent::poll_output`] then has what comes of it.
     pub fn handle(&mut self, input: Input, now: Now) {
+        self.core.wall = now.wall;
         self.start(now.mono);
         match input {
             Input::Datagram(bytes, path) => self.on_datagram(bytes, path, now),

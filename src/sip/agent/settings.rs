@@ -1,10 +1,13 @@
 //! What the agent is configured with.
 
+pub use super::vouching::IdentityPolicy;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
 use crate::sip::digest::{Account, Login};
 use crate::sip::message::Path;
+use crate::sip::passport::Signer;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// One trunk as the agent needs it.
@@ -26,6 +29,10 @@ pub struct Trunk {
     pub account: Option<Account>,
     /// What its challenges are answered with: ours for them; `None`: they are not.
     pub login: Option<Login>,
+    /// What its INVITEs must present (`trunk.identity`).
+    pub identity: IdentityPolicy,
+    /// INVITEs to it are signed, where there is a key (`trunk.sign`).
+    pub sign: bool,
 }
 
 impl Trunk {
@@ -62,6 +69,10 @@ pub struct Settings {
     pub own: Vec<IpAddr>,
     /// T1, 500 ms (RFC 3261 §17.1.1.1).
     pub t1: Duration,
+    /// Signs our INVITEs (`identity.sign`).
+    pub signer: Option<Arc<Signer>>,
+    /// Oldest passport that counts (`identity.max_age`).
+    pub passport_max_age: Duration,
 }
 
 impl Settings {

@@ -403,3 +403,38 @@ proptest! {
         let _ = guard().check(&Bytes::from(bytes), Side::Caller, Echo::Request(&["x"]));
     }
 }
+
+/// An Identity header whose claims are this text.
+fn claiming(name: &str, claims: &str) -> String {
+    use base64::Engine;
+    let base64 = base64::engine::general_purpose::URL_SAFE_NO_PAD;
+    format!(
+        "{name}: e30.{}.c2ln;info=<https://a/b>",
+        base64.encode(claims)
+    )
+}
+
+#[test]
+fn what_an_identity_hides_in_base64_is_found() {
+    for (claims, clean) in [
+        (r#"{"orig":{"tn":"60388880001"}}"#, true),
+        (r#"{"orig":{"tn":"60123456789"}}"#, false),
+        (r#"{"dest":{"tn":["1","60123456789"]}}"#, false),
+        (r#"{"dest":{"uri":["sip:a@198.51.100.7"]}}"#, false),
+    ] {
+        for name in ["Identity", "identity", "y"] {
+            match check(&claiming(name, claims), "") {
+                Verdict::Clean => assert!(clean, "{claims}"),
+                Verdict::Cleaned { bytes, fields } => {
+                    assert!(!clean, "{claims}");
+                    assert_eq!(fields, [Box::<str>::from("Identity")]);
+                    assert!(!bytes.windows(9).any(|part| part == b"info=<htt"));
+                }
+                Verdict::Withheld(what) => panic!("{what}"),
+            }
+        }
+    }
+    // What cannot be read does not pass on trust.
+    let unread = check("Identity: nothing", "");
+    assert!(matches!(unread, Verdict::Cleaned { .. }), "{unread:?}");
+}

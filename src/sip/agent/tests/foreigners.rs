@@ -20,6 +20,8 @@ fn three_trunks() -> Settings {
         options_interval: Duration::ZERO,
         account: None,
         login: None,
+        identity: IdentityPolicy::Off,
+        sign: true,
     }));
     settings
 }

@@ -14,8 +14,11 @@ mod privacy;
 mod probing;
 mod reinviting;
 mod setting_up;
+mod vouching;
 
-use super::{Agent, Alive, Entropy, Input, NumberForm, Output, Settings, Target, Trunk};
+use super::{
+    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Settings, Target, Trunk,
+};
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
 use crate::sip::codec;
@@ -82,6 +85,10 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                account: None,
+                login: None,
+                identity: IdentityPolicy::Off,
+                sign: true,
             }),
             Some(Trunk {
                 id: OUT,
@@ -89,20 +96,22 @@ fn settings() -> Settings {
                 target: Some(Target {
                     host: "carrier.example".into(),
                     path,
-                    account: None,
-                    login: None,
                 }),
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
                 account: None,
                 login: None,
+                identity: IdentityPolicy::Off,
+                sign: true,
             }),
         ],
         refuse_unknown: false,
         advertised: vec![(address(US), "203.0.113.1:5060".into())],
         own: vec![],
         t1: Duration::from_millis(500),
+        signer: None,
+        passport_max_age: Duration::from_secs(60),
     }
 }
 
@@ -453,6 +462,8 @@ fn respond(request: &Message, status: u16, tag: &str) -> Draft {
 
 fn dial() -> Dial {
     Dial {
+        call_id: crate::domain::CallId(uuid::Uuid::from_u128(7)),
+        attestation: crate::domain::Attestation::Full,
         trunk: OUT,
         number: number(CALLEE_NUMBER),
         caller_id: CallerId::Number {
