@@ -440,7 +440,8 @@ fn what_this_version_does_not_do_is_refused_clearly() {
 
 #[test]
 fn a_trunk_may_ask_for_passwords_and_give_one() {
-    let users = "[{ user = \"a\", password = { env = \"SECRET\" } }, { user = \"b\", password = \"x\" }]";
+    let users =
+        "[{ user = \"a\", password = { env = \"SECRET\" } }, { user = \"b\", password = \"x\" }]";
     let inbound = format!(
         "[[trunk]]\nname = \"in\"\ndirection = \"both\"\nsources = [\"192.0.2.1\"]\n\
          target = \"sip:192.0.2.2\"\nrealm = \"r\"\nrequire_auth = true\nallow_users = {users}\n\
@@ -458,12 +459,24 @@ fn a_trunk_may_ask_for_passwords_and_give_one() {
         ("realm = \"r\"\n", "", "need the realm"),
         (users, "[]", "needs at least one user"),
         ("user = \"b\"", "user = \"a\"", "another user has this name"),
-        ("require_auth = true", "require_auth = false", "goes with require_auth = true"),
+        (
+            "require_auth = true",
+            "require_auth = false",
+            "goes with require_auth = true",
+        ),
         ("auth_user = \"me\"\n", "", "goes with auth_password"),
         ("[\"SHA-256\"]", "[]", "at least one"),
         ("[\"SHA-256\"]", "[\"SHA-1\"]", "\"SHA-256\" or \"MD5\""),
-        ("user = \"b\", password = \"x\"", "user = \"b\"", "the user's password"),
-        ("\"both\"\nsources = [\"192.0.2.1\"]", "\"outbound\"", "only a trunk that brings calls"),
+        (
+            "user = \"b\", password = \"x\"",
+            "user = \"b\"",
+            "the user's password",
+        ),
+        (
+            "\"both\"\nsources = [\"192.0.2.1\"]",
+            "\"outbound\"",
+            "only a trunk that brings calls",
+        ),
     ] {
         let text = inbound.replacen(old, new, 1);
         assert_ne!(text, inbound);

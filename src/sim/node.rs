@@ -522,7 +522,11 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
             account: (weather.proves && place == 0).then(|| agent::Account {
                 realm: GATEWAYS_OWN[0].into(),
-                users: [(GATEWAYS_OWN[1].into(), agent::Password::new(GATEWAYS_OWN[2]))].into(),
+                users: [(
+                    GATEWAYS_OWN[1].into(),
+                    agent::Password::new(GATEWAYS_OWN[2]),
+                )]
+                .into(),
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
             login: (weather.asks && place > 0).then(|| agent::Login {

@@ -92,7 +92,10 @@ impl Phones {
             } else {
                 String::new()
             };
-            let (peer, ack) = (line.peer, self.request(id, line, "ACK", cseq(&line.invite).0, &body));
+            let (peer, ack) = (
+                line.peer,
+                self.request(id, line, "ACK", cseq(&line.invite).0, &body),
+            );
             self.outbox.push_back((peer, ack));
         }
         if late {

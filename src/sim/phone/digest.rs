@@ -47,7 +47,9 @@ impl Phones {
         let Some(line) = self.lines.get_mut(id) else {
             return false;
         };
-        let challenge = text.lines().rfind(|line| line.starts_with("WWW-Authenticate:"));
+        let challenge = text
+            .lines()
+            .rfind(|line| line.starts_with("WWW-Authenticate:"));
         let (Some(challenge), 1) = (challenge, cseq(&line.invite).0) else {
             return false;
         };
@@ -55,7 +57,12 @@ impl Phones {
         let uri = line.target.clone();
         let nonce = parameter(challenge, "nonce");
         let [realm, user, password] = GATEWAYS_OWN;
-        let figure = response([realm, user, password], ("INVITE", &uri), nonce, ["00000001", "c"]);
+        let figure = response(
+            [realm, user, password],
+            ("INVITE", &uri),
+            nonce,
+            ["00000001", "c"],
+        );
         let credentials = format!(
             "Authorization: Digest username=\"{user}\", realm=\"{realm}\", nonce=\"{nonce}\", \
              uri=\"{uri}\", response=\"{figure}\", algorithm=MD5, qop=auth, nc=00000001, cnonce=\"c\"\r\n"
@@ -63,7 +70,11 @@ impl Phones {
         let again = line
             .invite
             .replacen("branch=z9hG4bK1", "branch=z9hG4bK2", 1)
-            .replacen("CSeq: 1 INVITE\r\n", &format!("CSeq: 2 INVITE\r\n{credentials}"), 1);
+            .replacen(
+                "CSeq: 1 INVITE\r\n",
+                &format!("CSeq: 2 INVITE\r\n{credentials}"),
+                1,
+            );
         let waiting = line.state == State::Calling && !line.cancel_wanted;
         if waiting {
             line.invite.clone_from(&again);
@@ -86,7 +97,12 @@ impl Phones {
 fn is_right(credentials: &str, method: &str, account: [&str; 3]) -> bool {
     let value = |name| parameter(credentials, name);
     let (uri, nonce) = (value("uri"), value("nonce"));
-    let figure = response(account, (method, uri), nonce, [value("nc"), value("cnonce")]);
+    let figure = response(
+        account,
+        (method, uri),
+        nonce,
+        [value("nc"), value("cnonce")],
+    );
     value("realm") == account[0] && value("username") == account[1] && value("response") == figure
 }
 

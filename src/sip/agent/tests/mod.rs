@@ -82,6 +82,8 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                account: None,
+                login: None,
             }),
             Some(Trunk {
                 id: OUT,
@@ -89,8 +91,6 @@ fn settings() -> Settings {
                 target: Some(Target {
                     host: "carrier.example".into(),
                     path,
-                    account: None,
-                    login: None,
                 }),
                 trusted: true,
                 form: NumberForm::PlusE164,
