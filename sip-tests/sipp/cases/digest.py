@@ -2,11 +2,11 @@
 from .base import *
 
 ASKS = {"require_auth": True, "realm": "gateway.test",
-        "allow_users": [{"user": "carrier", "password": "open sesame"}]}
+        "allow_users": [{"user": "carrier", "password": "opensesame"}]}
 OURS = {"outbound": {"auth_user": "gateway", "auth_password": "our secret", "realm": "carrier.test"}}
 
 
-def proves(user="carrier", password="open sesame"):
+def proves(user="carrier", password="opensesame"):
     return f"[authentication username={user} password={password}]"
 
 

@@ -51,6 +51,10 @@ impl World {
             text = text.replacen("\r\nCSeq:", &format!("\r\nX-Leak: {other}\r\nCSeq:"), 1);
         }
         let caller = is_caller_side(to);
+        if caller && text::status(&text) == Some(401) && text::cseq(&text) == (2, "INVITE") {
+            // Another process asked: the nonce is stale, and the telephone gives up.
+            self.invites.retain(|call, count| *call != id || *count > 0);
+        }
         self.wire.sent(&text, caller, self.now);
         if !self.weather.wild {
             let fault = self.messages.sent(&text);

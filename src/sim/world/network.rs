@@ -53,7 +53,9 @@ impl World {
         let caller = is_caller_side(from);
         self.wire.received(&text, caller, self.now);
         let invite = text.starts_with("INVITE") && text::tag(text::header(&text, "To")).is_empty();
-        if caller && invite && !self.draining {
+        // Who must prove a password and does not makes no call.
+        let proven = !self.weather.proves || !text::header(&text, "Authorization").is_empty();
+        if caller && invite && proven && !self.draining {
             let id = text::header(&text, "Call-ID").to_owned();
             self.invites.entry(id).or_default();
         }

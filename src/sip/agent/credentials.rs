@@ -38,7 +38,7 @@ const MOST_PROOFS: usize = 8;
 
 /// Who asks: a user agent (401) or a proxy (407).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Asker {
+pub(super) enum Asker {
     UserAgent,
     Proxy,
 }
@@ -85,7 +85,7 @@ struct Known {
 
 /// A request of ours that may be challenged, as it was sent.
 #[derive(Debug)]
-struct Sent {
+pub(super) struct Sent {
     trunk: TrunkId,
     method: Method,
     branch: Box<str>,
@@ -448,14 +448,14 @@ impl Wire<'_> {
             sent, challenge, ..
         } = retry;
         let branch = self.branch();
-        let bytes = with_lines(&sent.bytes, &[], Some((&sent.branch, &branch, cseq)));
+        let bytes = with_lines(&sent.bytes, &[], Some((&*sent.branch, &*branch, cseq)));
         let echoed: SmallVec<[&str; 8]> = sent.echoed.iter().map(|text| &**text).collect();
         let request = (sent.method, bytes, sent.path);
         let (bytes, added) = self.proven(side, request, Some(&challenge), &echoed)?;
         let request = (sent.method, branch.clone());
         let id = self.start(owner, request, (bytes.clone(), sent.path));
         let said = (sent.method, &*branch);
-        self.await_challenge(id, said, (&bytes, sent.path), (added, &echoed));
+        self.await_challenge(id, said, (&bytes, sent.path), (added, echoed.as_slice()));
         self.core.logins.tried(id, &sent, challenge.0);
         Some((id, branch))
     }
@@ -480,7 +480,7 @@ impl Logins {
         } = retry;
         let branch = crate::sip::dialog::branch(&mut *core.entropy);
         let cseq = cseq.saturating_add(1);
-        let bytes = with_lines(&sent.bytes, &[], Some((&sent.branch, &branch, cseq)));
+        let bytes = with_lines(&sent.bytes, &[], Some((&*sent.branch, &*branch, cseq)));
         let mut probe = Self::probe(
             core,
             sent.trunk,
@@ -566,7 +566,9 @@ fn number(bytes: &Bytes) -> &str {
 fn lines(bytes: &Bytes) -> impl Iterator<Item = &str> {
     let lines = bytes.split(|byte| *byte == b'\n');
     lines
-        .map(|line| std::str::from_utf8(line.trim_ascii_end()).unwrap_or_default())
+        .map(|line| {
+            std::str::from_utf8(line.strip_suffix(b"\r").unwrap_or(line)).unwrap_or_default()
+        })
         .take_while(|line| !line.is_empty())
 }
 

@@ -84,7 +84,7 @@ impl Algorithm {
     fn hash(self, parts: &[&str]) -> String {
         let text = parts.join(":");
         match self {
-            Self::Md5 => hexadecimal(&Md5::digest(text.as_bytes())),
+            Self::Md5 => hexadecimal(Md5::digest(text.as_bytes()).as_slice()),
             Self::Sha256 => {
                 let digest = ring::digest::digest(&ring::digest::SHA256, text.as_bytes());
                 hexadecimal(digest.as_ref())

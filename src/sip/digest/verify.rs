@@ -3,6 +3,7 @@
 use super::nonce::{Freshness, Nonces};
 use super::window::{Use, Window};
 use super::{Algorithm, Challenge, Counted, Credentials, Fault, Figures, Password, same};
+use crate::sip::codec::percent_decode;
 use crate::sip::dialog::Entropy;
 use crate::sip::message::{Header, Message, Uri};
 use std::collections::BTreeMap;
@@ -203,9 +204,8 @@ fn is_same_resource(one: &str, other: &str) -> bool {
     let (Some(one), Some(other)) = (Uri::parse(one), Uri::parse(other)) else {
         return false;
     };
-    let user = |uri: &Uri<'_>| crate::sip::codec::percent_decode(uri.user);
     one.scheme == other.scheme
         && one.host.eq_ignore_ascii_case(other.host)
         && one.port == other.port
-        && user(&one) == user(&other)
+        && percent_decode(one.user) == percent_decode(other.user)
 }

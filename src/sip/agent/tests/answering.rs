@@ -57,7 +57,10 @@ fn count(request: &Message, nonce: &str, header: Header) -> Option<u32> {
 fn answered(world: &mut World, invite: &Message, value: &str) -> Message {
     world.receive(CALLEE, asking(invite, value));
     let ack = world.request(CALLEE, Method::Ack);
-    assert_eq!((ack.cseq(), ack.to_tag()), (invite.cseq(), "ua"));
+    assert_eq!(ack.cseq(), invite.cseq());
+    if invite.to_tag().is_empty() {
+        assert_eq!(ack.to_tag(), "ua");
+    }
     assert_eq!(ack.top_via(), invite.top_via());
     world.request(CALLEE, Method::Invite)
 }
@@ -359,6 +362,7 @@ fn a_probe_is_answered_for_too() {
     trunk.login = Some(login());
     trunk.options_interval = Duration::from_secs(30);
     let mut world = World::with(settings);
+    world.input(Input::Draining(false));
     world.pass_millis(1);
     let options = world.request(CALLEE, Method::Options);
     world.receive(CALLEE, asking(&options, ASKED));

@@ -248,7 +248,7 @@ fn requests_inside_a_dialog_are_not_challenged() {
 fn it_comes_after_what_cannot_be_read_and_before_what_is_not_ours() {
     let mut world = world();
     let caller = End::caller();
-    world.receive(CALLER, caller.invite().without("From"));
+    world.receive(CALLER, caller.invite().without("Max-Forwards"));
     world.response(CALLER, 400);
     let foreign = caller.invite().uri("xmpp:somebody@example");
     world.receive(CALLER, foreign);
