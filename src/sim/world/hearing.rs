@@ -139,6 +139,9 @@ impl World {
             return Err(format!("call {} ended twice", record.call_id));
         }
         self.summary.reason(&record.reason);
+        if let Some(vouching) = &record.vouching {
+            self.summary.count(vouching.verdict.name());
+        }
         if record.answered_at.is_some() {
             self.summary.count("answered");
         } else {
