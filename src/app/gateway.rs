@@ -19,6 +19,7 @@ use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
+use crate::transport::resolver::{self, Resolver};
 use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub struct Gateway {
     metrics: Metrics,
     calls_up: Arc<AtomicUsize>,
     control: mpsc::Sender<Control>,
+    resolver: Resolver,
     signalling: Option<JoinHandle<()>>,
     _relay: RelayThreads,
     handle: BooksHandle,
@@ -82,6 +84,7 @@ impl Gateway {
         let placed = places.seat(&config.trunks)?;
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
+        let names = settings::names(&parts.agent);
         let worker = Worker::new(parts.parts);
         let meter = WorkerMeter::new(&metrics, &health);
         // Whoever asks first, right after the start, finds every figure there.
@@ -100,6 +103,8 @@ impl Gateway {
             meter: Box::new(meter),
             calls_up: Arc::clone(&calls_up),
         })?;
+        let resolver = start_resolver(&config, &sip_addresses, &control, &metrics)?;
+        resolver.watch(names);
         health.set_sip_listening(true);
         let this = Self {
             started: config.clone(),
@@ -112,6 +117,7 @@ impl Gateway {
             metrics,
             calls_up,
             control,
+            resolver,
             signalling: Some(signalling),
             _relay: parts.threads,
             handle: shelf.handle,
@@ -175,6 +181,7 @@ impl Gateway {
         let mut places = self.places.clone();
         let placed = places.seat(&config.trunks)?;
         let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
+        let names = settings::names(&agent);
         let pool = settings::pool(&config)?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
@@ -189,6 +196,7 @@ impl Gateway {
         self.control
             .blocking_send(Control::Reload(Box::new(update)))
             .map_err(|_| "the signalling thread has ended".to_owned())?;
+        self.resolver.watch(names);
         self.places = places;
         self.handle.reload(settings::books(&config, &plan));
         self.api.reload(api);
@@ -439,6 +447,27 @@ fn bind_sip(config: &Config) -> Result<Vec<UdpEndpoint>, String> {
         .iter()
         .map(|(listen, _)| bind(listen.address))
         .collect()
+}
+
+/// The DNS client: what it finds goes to the signalling thread.
+fn start_resolver(
+    config: &Config,
+    sip: &[SocketAddr],
+    control: &mpsc::Sender<Control>,
+    metrics: &Metrics,
+) -> Result<Resolver, String> {
+    let (control, metrics) = (control.clone(), metrics.clone());
+    let sink = move |found: &resolver::Found| {
+        let sent = control.try_send(Control::Hops(found.clone()));
+        !matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+    };
+    Resolver::start(resolver::Parts {
+        servers: config.sip.resolvers.clone(),
+        listeners: settings::listeners(config, sip),
+        sink: Box::new(sink),
+        count: Box::new(move |event| metrics.sip_event("dns", event)),
+    })
+    .map_err(|error| format!("the DNS client: {error}"))
 }
 
 fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {

@@ -381,6 +381,12 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
     ("sip_bounds", "info"),
+    ("sip_hops", "failed"),
+    ("sip_hops", "back"),
+    ("dns", "answered"),
+    ("dns", "nothing"),
+    ("dns", "failed"),
+    ("dns", "cut"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];

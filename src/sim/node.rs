@@ -504,10 +504,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
     let forms = [NumberForm::PlusE164, NumberForm::PlusE164, NumberForm::E164];
     let trunk = |place: u16| {
         let remote = addr(CARRIERS[usize::from(place)]);
-        let target = agent::Target {
-            host: remote.to_string().into(),
-            path: path(remote),
-        };
+        let target = agent::Target::at(&remote.to_string(), path(remote));
         Some(agent::Trunk {
             id: TrunkId(place),
             sources: if place == 0 {
