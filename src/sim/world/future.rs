@@ -64,6 +64,13 @@ impl World {
                 self.at(when, Event::Clock(shift));
             }
         }
+        if self.weather.named {
+            for _ in 0..2 + self.late.below(6) {
+                let when = start + Duration::from_millis(self.late.below(40_000));
+                let choice = self.late.below(5);
+                self.at(when, Event::Dns(choice));
+            }
+        }
         if self.weather.clock_leap != 0 {
             let when = start + Duration::from_millis(self.late.below(50_000));
             self.at(when, Event::Clock(self.weather.clock_leap));

@@ -19,7 +19,6 @@ use super::core::{Core, Timer};
 use crate::domain::TrunkId;
 use crate::sip::locate::{self, Hop, arrange};
 use crate::sip::message::Path;
-use hashbrown::HashMap;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::time::{Duration, Instant};
@@ -36,7 +35,7 @@ const SELDOM: Duration = Duration::from_secs(60);
 /// Hops that rest. Only hops of trunks with several are kept, so the trunks bound the table.
 #[derive(Debug, Default)]
 pub(super) struct Hops {
-    resting: HashMap<Path, Rest>,
+    resting: Vec<(Path, Rest)>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -100,7 +99,7 @@ impl Core {
         });
         let path = hops.first()?.path;
         if !watched
-            && let Some(rest) = self.hops.resting.get_mut(&path)
+            && let Some(rest) = self.hops.rest_mut(path)
             && rest.until <= now
         {
             // This one tries it; the others wait for what it hears.
@@ -127,8 +126,12 @@ impl Core {
         };
         let until = now + rest;
         let asked = false;
-        if self.hops.resting.insert(path, Rest { until, asked }).is_none() {
-            self.count("sip_hops", "failed");
+        match self.hops.rest_mut(path) {
+            Some(rest) => *rest = Rest { until, asked },
+            None => {
+                self.hops.resting.push((path, Rest { until, asked }));
+                self.count("sip_hops", "failed");
+            }
         }
         for id in trunks {
             self.arm(until, Timer::Hops(id));
@@ -138,7 +141,9 @@ impl Core {
 
     /// Something was heard of a hop.
     pub(super) fn hop_heard(&mut self, path: Path, now: Instant) {
-        if self.hops.resting.is_empty() || self.hops.resting.remove(&path).is_none() {
+        let before = self.hops.resting.len();
+        self.hops.resting.retain(|(of, _)| *of != path);
+        if self.hops.resting.len() == before {
             return;
         }
         self.count("sip_hops", "back");
@@ -202,11 +207,11 @@ impl Core {
         let target = trunk.target.as_ref()?;
         let hops = &mut self.hops;
         let due = |hop: &&Hop| {
-            let rest = hops.resting.get(&hop.path);
+            let rest = hops.rest(hop.path);
             rest.is_some_and(|rest| rest.until <= now && !rest.asked)
         };
         let path = target.hops.iter().find(due)?.path;
-        hops.resting.get_mut(&path)?.asked = true;
+        hops.rest_mut(path)?.asked = true;
         Some(path)
     }
 
@@ -225,14 +230,24 @@ impl Core {
     /// Forgets rests of hops that no trunk has any more.
     fn forget_hops(&mut self) {
         let mut resting = std::mem::take(&mut self.hops.resting);
-        resting.retain(|path, _| !self.trunks_by(*path).is_empty());
+        resting.retain(|(path, _)| !self.trunks_by(*path).is_empty());
         self.hops.resting = resting;
     }
 }
 
 impl Hops {
+    fn rest(&self, path: Path) -> Option<&Rest> {
+        let mut resting = self.resting.iter();
+        resting.find(|(of, _)| *of == path).map(|(_, rest)| rest)
+    }
+
+    fn rest_mut(&mut self, path: Path) -> Option<&mut Rest> {
+        let mut resting = self.resting.iter_mut();
+        resting.find(|(of, _)| *of == path).map(|(_, rest)| rest)
+    }
+
     fn until(&self, path: Path) -> Option<Instant> {
-        self.resting.get(&path).map(|rest| rest.until)
+        self.rest(path).map(|rest| rest.until)
     }
 
     fn usable(&self, path: Path, watched: bool, now: Instant) -> bool {

@@ -109,7 +109,9 @@ fn a_503_rests_the_hop_and_a_refusal_does_not() {
     failure(&mut world);
     world.request(CALLEE, Method::Ack);
     assert_eq!(world.hops.last(), Some(&(OUT, 2, 1)));
-    dial_to(&mut world, SECOND, 3);
+    let (_, third) = dial_to(&mut world, SECOND, 3);
+    world.receive(SECOND, respond(&third, 180, "bob"));
+    world.event(Side::Callee);
     // After the rest that it asked for one call tries it, and the others wait for what that hears.
     world.pass(Duration::from_secs(4));
     world.sent.clear();
@@ -165,6 +167,7 @@ fn a_call_tries_no_hop_twice_and_all_resting_ones_only_first() {
 fn options_go_where_calls_go_and_bring_a_hop_back() {
     let interval = Duration::from_secs(10);
     let mut world = World::with(named(&[CALLEE, SECOND], interval));
+    world.input(Input::Draining(false));
     world.pass(Duration::ZERO);
     let options = world.request(CALLEE, Method::Options);
     world.receive(CALLEE, respond(&options, 200, "x"));
@@ -179,7 +182,10 @@ fn options_go_where_calls_go_and_bring_a_hop_back() {
     let options = world.request(SECOND, Method::Options);
     world.receive(SECOND, respond(&options, 200, "x"));
     assert!(matches!(world.said(), Output::TrunkProbe(OUT, true)));
-    world.pass(Duration::from_secs(20));
+    world.pass(interval);
+    let options = world.request(SECOND, Method::Options);
+    world.receive(SECOND, respond(&options, 200, "x"));
+    world.pass(interval);
     let options = world.request(CALLEE, Method::Options);
     world.sent.clear();
     world.said.clear();
@@ -192,6 +198,7 @@ fn options_go_where_calls_go_and_bring_a_hop_back() {
 #[test]
 fn a_question_without_an_answer_counts_before_its_transaction_ends() {
     let mut world = World::with(named(&[CALLEE], Duration::from_secs(1)));
+    world.input(Input::Draining(false));
     world.pass(Duration::from_millis(2_999));
     assert!(world.said.is_empty(), "{:?}", world.said);
     world.pass(Duration::from_millis(1));
@@ -205,7 +212,6 @@ fn a_question_without_an_answer_counts_before_its_transaction_ends() {
 #[test]
 fn a_name_that_is_not_resolved_has_no_hop_until_it_is() {
     let mut world = with(&[]);
-    world.pass(Duration::ZERO);
     world.input(Input::Draining(false));
     assert_eq!(world.hops.last(), Some(&(OUT, 0, 0)));
     find(&mut world, &[CALLEE]);
