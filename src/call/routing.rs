@@ -140,7 +140,10 @@ impl Trunks {
             ramp.is_none_or(|ramp| ramp.takes(own_draw(random, id.0), now))
         };
         let gentle = self.rows(tried, now).any(|(id, ..)| takes(id));
-        let rows = || self.rows(tried, now).filter(|(id, ..)| !gentle || takes(*id));
+        let rows = || {
+            self.rows(tried, now)
+                .filter(|(id, ..)| !gentle || takes(*id))
+        };
         let priority = rows().map(|(_, priority, _)| priority).min()?;
         let fitting = || rows().filter(|(_, p, _)| *p == priority);
         let total: u64 = fitting().map(|(_, _, weight)| u64::from(weight)).sum();

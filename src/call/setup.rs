@@ -460,7 +460,9 @@ impl Call {
     /// The trunk under way, if a hop of it that has not failed is left to be tried (RFC 3263 §4.3).
     fn trunk_with_another_hop(&self, context: &Context<'_>) -> Option<TrunkId> {
         let setup = self.setup.as_ref()?;
-        let trunk = self.trunk_out.filter(|id| context.trunks.has_another_hop(*id))?;
+        let trunk = self
+            .trunk_out
+            .filter(|id| context.trunks.has_another_hop(*id))?;
         (setup.attempts < MAX_ATTEMPTS && !setup.media_seen).then_some(trunk)
     }
 
@@ -526,8 +528,7 @@ impl Call {
         let Some(setup) = &mut self.setup else { return };
         setup.told_dead = true;
         let closed = closed(&setup.tried, self.record.callee, context);
-        let more =
-            setup.attempts < MAX_ATTEMPTS && context.trunks.has_another(&closed, now.mono);
+        let more = setup.attempts < MAX_ATTEMPTS && context.trunks.has_another(&closed, now.mono);
         if !more {
             return;
         }

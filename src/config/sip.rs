@@ -57,9 +57,7 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         refuse_unknown: section
             .read("unknown_source", word(&[("drop", false), ("403", true)]))
             .unwrap_or(false),
-        resolvers: section
-            .read_list("resolvers", resolver)
-            .unwrap_or_default(),
+        resolvers: section.read_list("resolvers", resolver).unwrap_or_default(),
     }
 }
 

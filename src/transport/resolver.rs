@@ -359,3 +359,71 @@ fn name_server(server: SocketAddr) -> NameServerConfig {
     });
     NameServerConfig::new(server.ip(), true, at_port.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::UdpSocket;
+    use std::sync::mpsc;
+
+    /// Answers questions for `good.test` with 192.0.2.7, and no others.
+    fn server() -> SocketAddr {
+        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let address = socket.local_addr().unwrap();
+        std::thread::spawn(move || {
+            let mut query = [0u8; 512];
+            while let Ok((length, from)) = socket.recv_from(&mut query) {
+                let query = &query[..length];
+                let name = &query[12..];
+                if !name
+                    .to_ascii_lowercase()
+                    .starts_with(b"\x04good\x04test\x00")
+                {
+                    continue;
+                }
+                let mut answer = query[..2].to_vec();
+                answer.extend([0x85, 0x80, 0, 1, 0, 1, 0, 0, 0, 0]);
+                answer.extend(&name[..15]);
+                answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4, 192, 0, 2, 7]);
+                let _ = socket.send_to(&answer, from);
+            }
+        });
+        address
+    }
+
+    fn target(host: &str) -> Target {
+        Target {
+            host: host.into(),
+            port: Some(5060),
+            transport: None,
+            secure: false,
+        }
+    }
+
+    /// The DNS stall: a name that is never answered for holds up neither who asks nor other names.
+    #[test]
+    fn a_question_that_is_never_answered_holds_nobody_up() {
+        let (found, finds) = mpsc::channel();
+        let resolver = Resolver::start(Parts {
+            servers: vec![server()],
+            listeners: vec![(Transport::Udp, SocketAddr::from(([127, 0, 0, 1], 5060)))],
+            sink: Box::new(move |one: &Found| found.send(one.clone()).is_ok()),
+            count: Box::new(|_| {}),
+        })
+        .unwrap();
+        let next = || finds.recv_timeout(Duration::from_secs(60)).unwrap();
+        resolver.watch(vec![target("dead.test"), target("good.test")]);
+        let first = next();
+        assert_eq!(first.0, target("good.test"));
+        let [hop] = &first.1[..] else {
+            panic!("{first:?}");
+        };
+        assert_eq!(hop.path.remote, SocketAddr::from(([192, 0, 2, 7], 5060)));
+        // Asked once more, it is told at once what is known; of the other one nothing is.
+        resolver.watch(vec![target("good.test"), target("dead.test")]);
+        assert_eq!(next(), first);
+        resolver.watch(vec![target("dead.test")]);
+        resolver.watch(vec![target("good.test"), target("dead.test")]);
+        assert_eq!(next(), first);
+    }
+}

@@ -309,13 +309,19 @@ fn a_trunk_that_comes_back_takes_load_step_by_step() {
         .into();
     assert!((3..=7).contains(&shares[0]), "{shares:?}");
     assert!((45..=70).contains(&shares[3]), "{shares:?}");
-    assert!(shares.windows(2).all(|pair| pair[0] + 10 < pair[1]), "{shares:?}");
+    assert!(
+        shares.windows(2).all(|pair| pair[0] + 10 < pair[1]),
+        "{shares:?}"
+    );
     assert_eq!(shares[5], 100);
     // By weight it takes the same part of its half.
     let mut trunks = Trunks::new(vec![Some(first), weighted(1, 1)]);
     killed_and_back(&mut trunks, now);
     let shares = [0, 5, 10].map(|seconds| share(&mut trunks, now + second(seconds)));
-    assert!(shares[0] <= 5 && (20..=33).contains(&shares[1]), "{shares:?}");
+    assert!(
+        shares[0] <= 5 && (20..=33).contains(&shares[1]),
+        "{shares:?}"
+    );
     assert!((47..=53).contains(&shares[2]), "{shares:?}");
 }
 

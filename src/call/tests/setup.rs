@@ -637,7 +637,11 @@ fn attempts_end_however_many_hops_there_are() {
     let mut dials = 1;
     while bench.call.state() != State::Over {
         bench.callee(LegEvent::Failed(DialFailure::Transport));
-        dials += bench.take().iter().filter(|line| line.starts_with("dial ")).count();
+        dials += bench
+            .take()
+            .iter()
+            .filter(|line| line.starts_with("dial "))
+            .count();
     }
     assert_eq!(dials, crate::call::setup::MAX_ATTEMPTS);
 }

@@ -124,8 +124,7 @@ impl CalleeLeg {
         };
         self.tried.add(dial.trunk, attempt.path);
         if wire.core.has_several_hops(dial.trunk) {
-            wire.core
-                .arm(wire.now + SILENCE, Timer::Silence(wire.key));
+            wire.core.arm(wire.now + SILENCE, Timer::Silence(wire.key));
         }
         let sent = wire.request(
             (Side::Callee, Owner::Dial(wire.key)),

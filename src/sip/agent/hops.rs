@@ -79,7 +79,10 @@ impl Core {
             return Some(only.path);
         }
         let watched = is_watched(trunk);
-        let v6 = front(&target.hops, &self.hops, watched, now)?.path.remote.is_ipv6();
+        let v6 = front(&target.hops, &self.hops, watched, now)?
+            .path
+            .remote
+            .is_ipv6();
         let entropy = &mut self.entropy;
         let mut draw = |most: u64| match most.checked_add(1) {
             Some(bound) => entropy.next().checked_rem(bound).unwrap_or(0),
@@ -110,7 +113,10 @@ impl Core {
 
     /// Whether a trunk has more than one hop.
     pub(super) fn has_several_hops(&self, id: TrunkId) -> bool {
-        let target = self.settings.trunk(id).and_then(|trunk| trunk.target.as_ref());
+        let target = self
+            .settings
+            .trunk(id)
+            .and_then(|trunk| trunk.target.as_ref());
         target.is_some_and(|target| target.hops.len() > 1)
     }
 
@@ -156,7 +162,9 @@ impl Core {
     pub(super) fn take_hops(&mut self, target: &locate::Target, hops: &[Hop], now: Instant) {
         let mut found: SmallVec<[TrunkId; 4]> = SmallVec::new();
         for trunk in self.settings.trunks.iter_mut().flatten() {
-            let Some(own) = &mut trunk.target else { continue };
+            let Some(own) = &mut trunk.target else {
+                continue;
+            };
             if own.name.as_ref() == Some(target) && own.hops != hops {
                 own.hops = hops.iter().copied().take(locate::MOST_HOPS).collect();
                 found.push(trunk.id);
@@ -258,8 +266,13 @@ impl Hops {
 
 /// The hop that a call would go to, weights aside.
 fn front<'a>(hops: &'a [Hop], resting: &Hops, watched: bool, now: Instant) -> Option<&'a Hop> {
-    let usable = hops.iter().find(|hop| resting.usable(hop.path, watched, now));
-    usable.or_else(|| hops.iter().max_by_key(|hop| Reverse(resting.until(hop.path))))
+    let usable = hops
+        .iter()
+        .find(|hop| resting.usable(hop.path, watched, now));
+    usable.or_else(|| {
+        hops.iter()
+            .max_by_key(|hop| Reverse(resting.until(hop.path)))
+    })
 }
 
 /// Whether OPTIONS finds out that a hop is back.

@@ -229,11 +229,27 @@ fn a_transport_given_asks_for_its_srv_alone() {
     };
     let zone = Zone::default().with("A a.example", vec![address("192.0.2.7")]);
     for (wanted, srv, place) in [
-        (given(Transport::Udp, false), "_sip._udp", "Udp 192.0.2.7:5060 0"),
-        (given(Transport::Tcp, false), "_sip._tcp", "Tcp 192.0.2.7:5060 0"),
-        (given(Transport::Tls, false), "_sips._tcp", "Tls 192.0.2.7:5061 0"),
+        (
+            given(Transport::Udp, false),
+            "_sip._udp",
+            "Udp 192.0.2.7:5060 0",
+        ),
+        (
+            given(Transport::Tcp, false),
+            "_sip._tcp",
+            "Tcp 192.0.2.7:5060 0",
+        ),
+        (
+            given(Transport::Tls, false),
+            "_sips._tcp",
+            "Tls 192.0.2.7:5061 0",
+        ),
         // `sips:` with `transport=tcp` is TLS over TCP (RFC 3261 §26.2.2).
-        (given(Transport::Tcp, true), "_sips._tcp", "Tls 192.0.2.7:5061 0"),
+        (
+            given(Transport::Tcp, true),
+            "_sips._tcp",
+            "Tls 192.0.2.7:5061 0",
+        ),
     ] {
         let (outcome, asked) = zone.locate(wanted, &all_transports());
         assert_eq!(asked, format!("SRV {srv}.a.example, A a.example"));
@@ -357,7 +373,9 @@ fn the_shortest_ttl_of_all_counts_within_bounds() {
 
 #[test]
 fn answers_without_end_are_cut() {
-    let records = (0..400).map(|n| srv(n, 0, 5060, &format!("s{n}"))).collect();
+    let records = (0..400)
+        .map(|n| srv(n, 0, 5060, &format!("s{n}")))
+        .collect();
     let mut zone = Zone::default().with("SRV _sip._udp.a.example", records);
     for n in 0..400u16 {
         let many = (0..200u8).map(|last| address(&format!("10.{}.{}.{last}", n >> 8, n & 255)));

@@ -59,9 +59,10 @@ fn find(world: &mut World, remotes: &[&str]) {
 fn dial_to(world: &mut World, to: &str, number: u32) -> (CallKey, Message) {
     let invite = End::caller().invite();
     let call_id = format!("call-{number}@192.0.2.10");
-    let invite = invite
-        .set("Call-ID", &call_id)
-        .set("Via", &format!("SIP/2.0/UDP {CALLER};branch=z9hG4bK-{number}"));
+    let invite = invite.set("Call-ID", &call_id).set(
+        "Via",
+        &format!("SIP/2.0/UDP {CALLER};branch=z9hG4bK-{number}"),
+    );
     world.receive(CALLER, invite);
     world.response(CALLER, 100);
     let (key, _) = world.invited();
@@ -251,12 +252,20 @@ fn weights_share_the_calls() {
         let invite = End::caller()
             .invite()
             .set("Call-ID", &format!("call-{number}@192.0.2.10"))
-            .set("Via", &format!("SIP/2.0/UDP {CALLER};branch=z9hG4bK-{number}"));
+            .set(
+                "Via",
+                &format!("SIP/2.0/UDP {CALLER};branch=z9hG4bK-{number}"),
+            );
         world.receive(CALLER, invite);
         let (key, _) = world.invited();
         world.command(key, SipCommand::Dial(Box::new(dial())));
         world.said.clear();
-        second += usize::from(world.sent.iter().any(|(_, path)| path.remote == address(SECOND)));
+        second += usize::from(
+            world
+                .sent
+                .iter()
+                .any(|(_, path)| path.remote == address(SECOND)),
+        );
         world.sent.clear();
     }
     // 3 or 4 of the figures 0 to 4: RFC 2782 gives the second 3 of 5.
