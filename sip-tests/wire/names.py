@@ -132,7 +132,8 @@ def _(t):
     b.expect("ACK ")
     server.zone[("trunk.test", "A")] = [t.g.ip["second"]]
     before = event(t, "answered")
-    t.becomes(lambda: event(t, "answered") > before, True, "a new answer")
+    # The first may have been under way already.
+    t.becomes(lambda: event(t, "answered") >= before + 2, True, "a new answer")
     call(t, caller, second, number)
     # The callee's BYE comes from an address that no trunk has any more.
     b.bye()
@@ -147,19 +148,20 @@ def misbehaving(mode):
         caller, callee = t.sides()
         number = single(t)
         t.becomes(lambda: up(t), True, "the trunk")
+        told = lambda: t.g.log_tail(1 << 22).count("the DNS does not answer")
+        before = told()
         server.mode, server.delay = mode, 60
         failed = event(t, "failed")
         count, answered = 0, event(t, "answered")
         # Calls all the while, until two searches have come to nothing: each at once, by the last answer. Were one held
         # up by a query, its INVITE would be sent again by the caller's side of this test, or run into its patience.
-        while event(t, "failed") < failed + 2 and count < 2000:
+        while event(t, "failed") < failed + 2 and count < 20000:
             call(t, caller, callee, number)
             count += 1
         t.check(event(t, "failed") >= failed + 2, f"{count} calls, and no search has failed")
         t.check(count >= 20, f"only {count} calls while the DNS was {mode}")
         t.check(up(t), "the trunk is down")
-        log = t.g.log_tail(1 << 22)
-        t.equal(log.count("the DNS does not answer"), 1, "the number of log lines about it")
+        t.equal(told(), before + 1, "the number of log lines about it")
         server.mode = "well"
         t.becomes(lambda: event(t, "answered") > answered, True, "an answer again")
         call(t, caller, callee, number)

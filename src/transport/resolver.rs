@@ -407,7 +407,10 @@ mod tests {
         let resolver = Resolver::start(Parts {
             servers: vec![server()],
             listeners: vec![(Transport::Udp, SocketAddr::from(([127, 0, 0, 1], 5060)))],
-            sink: Box::new(move |one: &Found| found.send(one.clone()).is_ok()),
+            sink: Box::new(move |one: &Found| {
+                let _ = found.send(one.clone());
+                true
+            }),
             count: Box::new(|_| {}),
         })
         .unwrap();

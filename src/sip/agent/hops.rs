@@ -20,7 +20,6 @@ use crate::domain::TrunkId;
 use crate::sip::locate::{self, Hop, arrange};
 use crate::sip::message::Path;
 use smallvec::SmallVec;
-use std::cmp::Reverse;
 use std::time::{Duration, Instant};
 
 /// A hop that has not been heard of for so long after an INVITE has failed (sip-bridging 1).
@@ -269,10 +268,7 @@ fn front<'a>(hops: &'a [Hop], resting: &Hops, watched: bool, now: Instant) -> Op
     let usable = hops
         .iter()
         .find(|hop| resting.usable(hop.path, watched, now));
-    usable.or_else(|| {
-        hops.iter()
-            .max_by_key(|hop| Reverse(resting.until(hop.path)))
-    })
+    usable.or_else(|| hops.iter().min_by_key(|hop| resting.until(hop.path)))
 }
 
 /// Whether OPTIONS finds out that a hop is back.
