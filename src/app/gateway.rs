@@ -20,6 +20,7 @@ use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
+use crate::transport::resolver::{self, Resolver};
 use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -51,6 +52,7 @@ pub struct Gateway {
     metrics: Metrics,
     calls_up: Arc<AtomicUsize>,
     control: mpsc::Sender<Control>,
+    resolver: Resolver,
     signalling: Option<JoinHandle<()>>,
     _relay: RelayThreads,
     handle: BooksHandle,
@@ -84,6 +86,7 @@ impl Gateway {
         let placed = places.seat(&config.trunks)?;
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
+        let names = settings::names(&parts.agent);
         let worker = Worker::new(parts.parts);
         let verification = verification::start(&config, &metrics)?;
         let (verifier, verdicts) = verification::asker(&verification);
@@ -106,6 +109,8 @@ impl Gateway {
             meter: Box::new(meter),
             calls_up: Arc::clone(&calls_up),
         })?;
+        let resolver = start_resolver(&config, &sip_addresses, &control, &metrics)?;
+        resolver.watch(names);
         health.set_sip_listening(true);
         let this = Self {
             started: config.clone(),
@@ -118,6 +123,7 @@ impl Gateway {
             metrics,
             calls_up,
             control,
+            resolver,
             signalling: Some(signalling),
             _relay: parts.threads,
             handle: shelf.handle,
@@ -182,6 +188,7 @@ impl Gateway {
         let mut places = self.places.clone();
         let placed = places.seat(&config.trunks)?;
         let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
+        let names = settings::names(&agent);
         let pool = settings::pool(&config)?;
         let verifying = verification::settings(&config)?;
         if let Some(files) = &api.tls {
@@ -197,6 +204,7 @@ impl Gateway {
         self.control
             .blocking_send(Control::Reload(Box::new(update)))
             .map_err(|_| "the signalling thread has ended".to_owned())?;
+        self.resolver.watch(names);
         self.places = places;
         self.verification.reload(verifying);
         self.handle.reload(settings::books(&config, &plan));
@@ -448,6 +456,27 @@ fn bind_sip(config: &Config) -> Result<Vec<UdpEndpoint>, String> {
         .iter()
         .map(|(listen, _)| bind(listen.address))
         .collect()
+}
+
+/// The DNS client: what it finds goes to the signalling thread.
+fn start_resolver(
+    config: &Config,
+    sip: &[SocketAddr],
+    control: &mpsc::Sender<Control>,
+    metrics: &Metrics,
+) -> Result<Resolver, String> {
+    let (control, metrics) = (control.clone(), metrics.clone());
+    let sink = move |found: &resolver::Found| {
+        let sent = control.try_send(Control::Hops(found.clone()));
+        !matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+    };
+    Resolver::start(resolver::Parts {
+        servers: config.sip.resolvers.clone(),
+        listeners: settings::listeners(config, sip),
+        sink: Box::new(sink),
+        count: Box::new(move |event| metrics.sip_event("dns", event)),
+    })
+    .map_err(|error| format!("the DNS client: {error}"))
 }
 
 fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {

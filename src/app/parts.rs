@@ -37,6 +37,8 @@ pub(super) struct WorkerParts {
     pub(super) parts: Parts,
     /// Readable when the relay has something to report.
     pub(super) relay_ready: std::os::fd::OwnedFd,
+    /// What the agent was made with.
+    pub(super) agent: agent::Settings,
     /// The relay's threads.
     pub(super) threads: RelayThreads,
 }
@@ -77,12 +79,10 @@ pub(super) fn parts(
     let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
     let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
     super::meter::observe_relay(metrics, threads.metrics());
+    let agent = settings::agent(config, placed, sip)?;
     let parts = Parts {
         index: 0,
-        agent: Agent::new(
-            settings::agent(config, placed, sip)?,
-            Box::new(super::entropy::System),
-        ),
+        agent: Agent::new(agent.clone(), Box::new(super::entropy::System)),
         settings: settings::call(config),
         trunks: crate::call::routing::Trunks::new(settings::trunks(placed)),
         media,
@@ -94,6 +94,7 @@ pub(super) fn parts(
     Ok(WorkerParts {
         parts,
         relay_ready,
+        agent,
         threads,
     })
 }

@@ -1,5 +1,5 @@
 //! From the configuration to each layer's own settings. Nothing is decided here: names change
-//! places. What the configuration could not know (an address that does not resolve, a key that is no
+//! places. What the configuration could not know (an address that no socket can reach, a key that is no
 //! key) comes back as an error that names the part.
 
 use super::places::Placed;
@@ -15,9 +15,10 @@ use crate::media::settings as media;
 use crate::relay::socket::RelayConfig;
 use crate::sdp::CodecList;
 use crate::sip::agent;
-use crate::sip::message::{Path, Transport};
+use crate::sip::locate;
+use crate::sip::message::Transport;
 use crate::store;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -88,6 +89,10 @@ pub fn call(config: &Config) -> call::Settings {
 /// Trunks as calls see them.
 #[must_use]
 pub fn trunks(placed: &Placed<'_>) -> Vec<Option<call::routing::Trunk>> {
+    let literal = |trunk: &config::Trunk| {
+        let target = trunk.target.as_ref();
+        usize::from(target.is_some_and(|target| question(target).literal().is_some()))
+    };
     let trunk = |trunk: &config::Trunk| call::routing::Trunk {
         name: trunk.name.as_str().into(),
         outbound: trunk.direction.takes(),
@@ -100,6 +105,8 @@ pub fn trunks(placed: &Placed<'_>) -> Vec<Option<call::routing::Trunk>> {
         ring_timeout: trunk.ring_timeout,
         single_caller_id: trunk.single_caller_id.map(caller_id),
         max_rest: trunk.max_retry_after,
+        hops: literal(trunk),
+        usable_hops: literal(trunk),
     };
     placed.iter().map(|one| one.map(trunk)).collect()
 }
@@ -107,7 +114,7 @@ pub fn trunks(placed: &Placed<'_>) -> Vec<Option<call::routing::Trunk>> {
 /// The user agent's; `local` are the addresses that are bound, in the order of `sip.listen`.
 ///
 /// # Errors
-/// A target that does not resolve, or to no address that a socket of ours can reach.
+/// A target whose address no socket of ours can reach.
 pub fn agent(
     config: &Config,
     placed: &Placed<'_>,
@@ -151,7 +158,7 @@ fn agent_trunk(
     let target = trunk
         .target
         .as_ref()
-        .map(|to| target(&trunk.name, to, local));
+        .map(|to| target(&trunk.name, to, &listeners(config, local)));
     Ok(agent::Trunk {
         id,
         sources: trunk
@@ -380,13 +387,12 @@ fn form(config: &Config, form: &config::NumberForm) -> NumberForm {
     }
 }
 
-/// The media network of a trunk's address family: that of its target, else of its first source.
+/// The media network of a trunk's address family: that of its target's address, else of its first
+/// source. Where the target is a name, the family is known once it is resolved.
 fn network_of(config: &Config, trunk: &config::Trunk) -> usize {
-    let target = trunk
-        .target
-        .as_ref()
-        .and_then(|target| target_address(config, target));
-    let address = target.or_else(|| trunk.sources.first().map(|cidr| cidr.address));
+    let target = trunk.target.as_ref();
+    let literal = target.and_then(|target| question(target).literal());
+    let address = literal.or_else(|| trunk.sources.first().map(|cidr| cidr.address));
     let v6 = address.is_some_and(|address| address.is_ipv6());
     config
         .media
@@ -396,21 +402,45 @@ fn network_of(config: &Config, trunk: &config::Trunk) -> usize {
         .unwrap_or(0)
 }
 
-/// The address that requests to a target go to: of a name's addresses, the first of a family that
-/// SIP is heard on.
-fn target_address(config: &Config, target: &config::TrunkTarget) -> Option<IpAddr> {
-    let host = target.host.trim_start_matches('[').trim_end_matches(']');
-    let listens = |v6: bool| {
-        config
-            .sip
-            .listen
-            .iter()
-            .any(|(one, _)| one.address.is_ipv6() == v6)
-    };
-    let found = (host, target.port).to_socket_addrs().ok()?;
-    found
-        .map(|address| address.ip())
-        .find(|address| listens(address.is_ipv6()))
+/// What is to be found of a target (RFC 3263 §4).
+fn question(target: &config::TrunkTarget) -> locate::Target {
+    locate::Target {
+        host: target.host.as_str().into(),
+        port: target.port,
+        transport: target.transport.map(transport),
+        secure: false,
+    }
+}
+
+fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+    }
+}
+
+/// Our sockets with their transports; `local` are the addresses that are bound, in the order of
+/// `sip.listen`.
+#[must_use]
+pub fn listeners(config: &Config, local: &[SocketAddr]) -> Vec<(Transport, SocketAddr)> {
+    let listen = config.sip.listen.iter().zip(local);
+    listen
+        .map(|((listen, _), local)| (transport(listen.transport), *local))
+        .collect()
+}
+
+/// The names that the DNS is to be asked for.
+#[must_use]
+pub fn names(agent: &agent::Settings) -> Vec<locate::Target> {
+    let mut names = Vec::new();
+    for trunk in agent.trunks.iter().flatten() {
+        let target = trunk.target.as_ref();
+        if let Some(name) = target.and_then(|target| target.name.as_ref())
+            && !names.contains(name)
+        {
+            names.push(name.clone());
+        }
+    }
+    names
 }
 
 /// The name that Via and Contact carry: as configured, with the port that is really bound where
@@ -425,36 +455,29 @@ fn advertised_name(name: &str, bound: SocketAddr) -> Box<str> {
 fn target(
     trunk: &str,
     target: &config::TrunkTarget,
-    local: &[SocketAddr],
+    listeners: &[(Transport, SocketAddr)],
 ) -> Result<agent::Target, String> {
-    let host = target.host.trim_start_matches('[').trim_end_matches(']');
-    let found = (host, target.port)
-        .to_socket_addrs()
-        .map_err(|error| format!("trunk {trunk:?}: {} does not resolve: {error}", target.host))?;
-    let found: Vec<SocketAddr> = found.collect();
-    let pair = found.iter().find_map(|remote| {
-        let socket = local
-            .iter()
-            .find(|local| local.is_ipv6() == remote.is_ipv6())?;
-        Some((*socket, *remote))
-    });
-    let (local, remote) = pair.ok_or_else(|| {
-        format!(
+    let question = question(target);
+    let host = match target.port {
+        None | Some(5060) => target.host.as_str().into(),
+        Some(port) => format!("{}:{port}", target.host).into(),
+    };
+    if question.literal().is_none() {
+        return Ok(agent::Target {
+            host,
+            hops: Vec::new(),
+            name: Some(question),
+        });
+    }
+    match locate::Locator::new(question, listeners).outcome() {
+        locate::Outcome::Hops(hops, _) => Ok(agent::Target {
+            host,
+            hops,
+            name: None,
+        }),
+        locate::Outcome::Nothing(_) | locate::Outcome::Failed => Err(format!(
             "trunk {trunk:?}: no SIP socket of the address family of {}",
             target.host
-        )
-    })?;
-    let host = if target.port == 5060 {
-        target.host.as_str().into()
-    } else {
-        format!("{}:{}", target.host, target.port).into()
-    };
-    Ok(agent::Target {
-        host,
-        path: Path {
-            transport: Transport::Udp,
-            local,
-            remote,
-        },
-    })
+        )),
+    }
 }

@@ -383,6 +383,16 @@ pub const fn q850(status: u16) -> u8 {
     }
 }
 
+/// Whether an attempt that failed so failed for its hop, and another of the same trunk may do
+/// better (RFC 3263 §4.3).
+#[must_use]
+pub const fn fails_hop(failure: &DialFailure) -> bool {
+    match failure {
+        DialFailure::Timeout | DialFailure::Transport => true,
+        DialFailure::Response { cause, .. } => cause.sip == 503,
+    }
+}
+
 /// Whether an attempt that failed so may be followed by one over the next trunk (sip-bridging 1).
 #[must_use]
 pub const fn fails_over(failure: &DialFailure) -> bool {

@@ -33,6 +33,7 @@ pub mod routing;
 mod answer;
 mod ending;
 mod exchange;
+mod ramp;
 mod setup;
 #[cfg(test)]
 mod tests;

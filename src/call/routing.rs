@@ -2,6 +2,7 @@
 
 use super::context::SingleCallerId;
 use super::event::TrunkNews;
+use super::ramp::{Ramp, own_draw};
 use crate::domain::TrunkId;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -40,6 +41,10 @@ pub struct Trunk {
     pub single_caller_id: Option<SingleCallerId>,
     /// A 503's Retry-After is honoured up to this: `max_retry_after`.
     pub max_rest: Duration,
+    /// Places that its requests may go to; 0: its name is not resolved, and it is down.
+    pub hops: usize,
+    /// Those of them that have not failed lately.
+    pub usable_hops: usize,
 }
 
 impl Default for Trunk {
@@ -56,6 +61,8 @@ impl Default for Trunk {
             ring_timeout: None,
             single_caller_id: None,
             max_rest: Duration::from_secs(30),
+            hops: 1,
+            usable_hops: 1,
         }
     }
 }
@@ -127,7 +134,16 @@ impl Trunks {
     /// Chooses a trunk to dial by, and counts the call on it: the lowest priority that has one up,
     /// below its caps and not in `tried`; there by weight, `random` deciding.
     pub fn choose(&mut self, tried: &[TrunkId], random: u64, now: Instant) -> Option<TrunkId> {
-        let rows = || self.rows(tried, now);
+        // One that has just come back takes a part of its load, where another can take the rest.
+        let takes = |id: TrunkId| {
+            let ramp = self.place(id).map(|place| place.health.ramp);
+            ramp.is_none_or(|ramp| ramp.takes(own_draw(random, id.0), now))
+        };
+        let gentle = self.rows(tried, now).any(|(id, ..)| takes(id));
+        let rows = || {
+            self.rows(tried, now)
+                .filter(|(id, ..)| !gentle || takes(*id))
+        };
         let priority = rows().map(|(_, priority, _)| priority).min()?;
         let fitting = || rows().filter(|(_, p, _)| *p == priority);
         let total: u64 = fitting().map(|(_, _, weight)| u64::from(weight)).sum();
@@ -169,7 +185,7 @@ impl Trunks {
             return;
         };
         match news {
-            TrunkNews::Alive => health.succeeded(),
+            TrunkNews::Alive => health.succeeded(now),
             TrunkNews::Dead => health.failed(trunk.probed, now),
             TrunkNews::Rest(seconds) => {
                 let rest = Duration::from_secs(u64::from(seconds)).min(trunk.max_rest);
@@ -182,11 +198,26 @@ impl Trunks {
     pub fn probe(&mut self, id: TrunkId, answered: bool, now: Instant) {
         if let Some((trunk, health)) = self.configured(id) {
             if answered {
-                health.answered_probe();
+                health.answered_probe(now);
             } else {
                 health.failed(trunk.probed, now);
             }
         }
+    }
+
+    /// How many places a trunk's requests may go to, and how many of them have not failed lately.
+    pub fn hops(&mut self, id: TrunkId, total: usize, usable: usize) {
+        if let Some((trunk, _)) = self.configured(id) {
+            trunk.hops = total;
+            trunk.usable_hops = usable;
+        }
+    }
+
+    /// Whether a call that one hop of a trunk failed may find another there.
+    #[must_use]
+    pub fn has_another_hop(&self, id: TrunkId) -> bool {
+        let trunk = self.get(id);
+        trunk.is_some_and(|trunk| trunk.hops > 1 && trunk.usable_hops > 0)
     }
 
     /// Whether `id` may be dialled by now, caps aside.
@@ -233,15 +264,16 @@ impl Trunks {
     }
 
     /// A trunk that is configured now, and its health.
-    fn configured(&mut self, id: TrunkId) -> Option<(&Trunk, &mut Health)> {
+    fn configured(&mut self, id: TrunkId) -> Option<(&mut Trunk, &mut Health)> {
         let Place { trunk, health, .. } = self.place_mut(id)?;
-        Some((trunk.as_ref()?, health))
+        Some((trunk.as_mut()?, health))
     }
 }
 
 impl Place {
     fn is_up(&self, now: Instant) -> bool {
-        let outbound = self.trunk.as_ref().is_some_and(|trunk| trunk.outbound);
+        let reachable = |trunk: &Trunk| trunk.outbound && trunk.hops > 0;
+        let outbound = self.trunk.as_ref().is_some_and(reachable);
         outbound && self.health.usable(now)
     }
 
@@ -317,6 +349,8 @@ struct Health {
     rest_until: Option<Instant>,
     /// Until when the call that tries keeps others away.
     trial_until: Option<Instant>,
+    /// How much of its load it takes since it came back.
+    ramp: Ramp,
 }
 
 impl Health {
@@ -334,24 +368,32 @@ impl Health {
         }
     }
 
-    fn succeeded(&mut self) {
+    fn succeeded(&mut self, now: Instant) {
         self.failures = 0;
         if self.trial_until.take().is_some() {
-            *self = Self::default();
+            *self = Self::back(now);
             return;
         }
         self.successes = self.successes.saturating_add(1);
         if self.down && self.successes >= UP_AFTER {
-            *self = Self::default();
+            *self = Self::back(now);
+        }
+    }
+
+    /// It is up again.
+    fn back(now: Instant) -> Self {
+        Self {
+            ramp: Ramp::begin(now),
+            ..Self::default()
         }
     }
 
     /// A probe that is answered says nothing about the calls that a Retry-After put off.
-    fn answered_probe(&mut self) {
+    fn answered_probe(&mut self, now: Instant) {
         self.failures = 0;
         self.successes = self.successes.saturating_add(1);
         if self.down && self.successes >= UP_AFTER {
-            *self = Self::default();
+            *self = Self::back(now);
         }
     }
 

@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 /// A trunk that says nothing for so long is given up for the next (sip-bridging 1).
 pub const SILENT_TRUNK: Duration = Duration::from_secs(3);
-/// At most so many trunks are tried for one call.
+/// At most so many INVITEs are sent for one call.
 pub const MAX_ATTEMPTS: usize = 8;
 /// Early dialogs whose SDP is kept for a 2xx without its own; further ones lose it.
 const MAX_FORKS: usize = 8;
@@ -35,6 +35,8 @@ pub(super) struct Setup {
     pub admission: Option<Box<Admission>>,
     /// Trunks tried, the one under way included.
     pub tried: SmallVec<[TrunkId; 2]>,
+    /// INVITEs sent, to whatever trunk and hop.
+    pub attempts: usize,
     /// The attempt under way has been heard of.
     pub heard: bool,
     /// The attempt under way was reported silent already.
@@ -121,6 +123,7 @@ impl Call {
                     candidate: Some(candidate),
                     admission: None,
                     tried: SmallVec::new(),
+                    attempts: 0,
                     heard: false,
                     told_dead: false,
                     media_seen: false,
@@ -271,7 +274,7 @@ impl Call {
     /// Chooses a trunk and has the offer written for it; or ends the call if there is none left.
     fn try_next(&mut self, now: Now, context: &mut Context<'_>) {
         let Some(setup) = &mut self.setup else { return };
-        let chosen = if setup.tried.len() < MAX_ATTEMPTS {
+        let chosen = if setup.attempts < MAX_ATTEMPTS {
             let closed = closed(&setup.tried, self.record.callee, context);
             context.trunks.choose(&closed, context.random, now.mono)
         } else {
@@ -286,6 +289,13 @@ impl Call {
             return;
         };
         setup.tried.push(trunk);
+        self.attempt(trunk, now, context);
+    }
+
+    /// One more attempt by this trunk: the offer is written for it, and then it is dialled.
+    fn attempt(&mut self, trunk: TrunkId, now: Now, context: &mut Context<'_>) {
+        let Some(setup) = &mut self.setup else { return };
+        setup.attempts = setup.attempts.saturating_add(1);
         setup.heard = false;
         setup.told_dead = false;
         setup.silent_at = None;
@@ -453,9 +463,27 @@ impl Call {
         self.sip(SipCommand::Progress { fork, status, body });
     }
 
-    /// The attempt failed: the next trunk, or the end.
+    /// The trunk under way, if a hop of it that has not failed is left to be tried (RFC 3263 §4.3).
+    fn trunk_with_another_hop(&self, context: &Context<'_>) -> Option<TrunkId> {
+        let setup = self.setup.as_ref()?;
+        let trunk = self
+            .trunk_out
+            .filter(|id| context.trunks.has_another_hop(*id))?;
+        (setup.attempts < MAX_ATTEMPTS && !setup.media_seen).then_some(trunk)
+    }
+
+    /// The attempt failed: the next hop of the trunk, the next trunk, or the end.
     fn dial_failed(&mut self, failure: DialFailure, now: Now, context: &mut Context<'_>) {
         self.callee_leg = Leg::Idle;
+        if cause::fails_hop(&failure)
+            && let Some(trunk) = self.trunk_with_another_hop(context)
+        {
+            // It is the hop that failed: of the trunk nothing is known yet.
+            if let Some(setup) = &mut self.setup {
+                setup.last_failure = Some(failure);
+            }
+            return self.attempt(trunk, now, context);
+        }
         let news = match failure {
             DialFailure::Response { cause, retry_after } if cause.sip == 503 && retry_after > 0 => {
                 TrunkNews::Rest(retry_after)
@@ -498,23 +526,33 @@ impl Call {
     /// Nothing was heard of the trunk for 3 s. Where another can be tried, the attempt is given up
     /// for it; else it goes on until it times out: a lost INVITE is still being repeated.
     fn trunk_silent(&mut self, now: Now, context: &mut Context<'_>) {
+        if let Some(trunk) = self.trunk_with_another_hop(context) {
+            self.leave_attempt();
+            return self.attempt(trunk, now, context);
+        }
         self.trunk_news(TrunkNews::Dead);
         let Some(setup) = &mut self.setup else { return };
         setup.told_dead = true;
         let closed = closed(&setup.tried, self.record.callee, context);
-        let more =
-            setup.tried.len() < MAX_ATTEMPTS && context.trunks.has_another(&closed, now.mono);
+        let more = setup.attempts < MAX_ATTEMPTS && context.trunks.has_another(&closed, now.mono);
         if !more {
             return;
         }
-        setup.last_failure = Some(DialFailure::Timeout);
+        self.leave_attempt();
+        self.leave_trunk(context);
+        self.try_next(now, context);
+    }
+
+    /// Gives up the attempt under way for another.
+    fn leave_attempt(&mut self) {
+        if let Some(setup) = &mut self.setup {
+            setup.last_failure = Some(DialFailure::Timeout);
+        }
         self.callee_leg = Leg::Idle;
         self.sip(SipCommand::Cancel(Cause {
             sip: 0,
             q850: cause::q850(408),
         }));
-        self.leave_trunk(context);
-        self.try_next(now, context);
     }
 }
 

@@ -33,6 +33,7 @@ pub const KEYS: &[&str] = &[
     "sip.advertised",
     "sip.unknown_source",
     "sip.tls",
+    "sip.resolvers",
     "trunk.name",
     "trunk.direction",
     "trunk.sources",

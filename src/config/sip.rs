@@ -34,6 +34,8 @@ pub struct Sip {
     pub listen: Vec<(Listen, String)>,
     /// `unknown_source = "403"`: strangers get an answer.
     pub refuse_unknown: bool,
+    /// DNS servers; none: those of the system.
+    pub resolvers: Vec<SocketAddr>,
 }
 
 pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
@@ -55,7 +57,15 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         refuse_unknown: section
             .read("unknown_source", word(&[("drop", false), ("403", true)]))
             .unwrap_or(false),
+        resolvers: section.read_list("resolvers", resolver).unwrap_or_default(),
     }
+}
+
+fn resolver(value: &Value<'_>) -> Result<SocketAddr, String> {
+    let parsed = value.text().and_then(|text| text.parse().ok());
+    parsed
+        .filter(|address: &SocketAddr| address.port() > 0)
+        .ok_or_else(|| "the address and port of a DNS server (\"192.0.2.53:53\")".to_owned())
 }
 
 fn listen(value: &Value<'_>) -> Result<Listen, String> {

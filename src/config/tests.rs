@@ -111,7 +111,10 @@ fn the_published_example_is_read() {
     assert_eq!(inbound.direction, Direction::Inbound);
     assert!(inbound.trusted);
     let target = outbound.target.as_ref().unwrap();
-    assert_eq!((target.host.as_str(), target.port), ("127.0.0.1", 5070));
+    assert_eq!(
+        (target.host.as_str(), target.port),
+        ("127.0.0.1", Some(5070))
+    );
     assert_eq!(config.numbering.default_country.as_deref(), Some("MY"));
     assert_eq!(
         config.http.clients[0].scopes,

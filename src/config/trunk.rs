@@ -3,7 +3,7 @@
 use super::digest::{self, Digest};
 use super::identity::{IdentityPolicy, POLICY};
 use super::reader::{Found, Section, Value};
-use super::sip::{NO_STREAMS, parse_host_port};
+use super::sip::{NO_STREAMS, Transport, parse_host_port};
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
 use std::time::Duration;
 
@@ -75,13 +75,15 @@ pub(super) const SINGLE_CALLER_ID: &[(&str, SingleCallerId)] = &[
     ("leased", SingleCallerId::Leased),
 ];
 
-/// Where an outbound trunk's requests go: a host (name or address) and a port, by UDP.
+/// Where an outbound trunk's requests go.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrunkTarget {
     /// Host as it stands in Request-URI and To; an IPv6 address in brackets.
     pub host: String,
-    /// Port.
-    pub port: u16,
+    /// Port; without one the DNS says it (RFC 3263 §4.2).
+    pub port: Option<u16>,
+    /// Transport; without one the DNS says it (RFC 3263 §4.1).
+    pub transport: Option<Transport>,
 }
 
 /// One of `[[trunk]]`.
@@ -287,17 +289,19 @@ fn target(value: &Value<'_>) -> Result<TrunkTarget, String> {
         Some((host_port, parameters)) => (host_port, Some(parameters)),
         None => (rest, None),
     };
-    match parameters {
-        None | Some("transport=udp") => {}
+    let transport = match parameters {
+        None => None,
+        Some("transport=udp") => Some(Transport::Udp),
         Some("transport=tcp" | "transport=tls") => {
             return Err(format!("\";transport=udp\" ({NO_STREAMS})"));
         }
         Some(_) => return Err(wrong()),
-    }
+    };
     let (host, port) = parse_host_port(host_port).ok_or_else(wrong)?;
     Ok(TrunkTarget {
         host: host.to_owned(),
-        port: port.unwrap_or(5060),
+        port,
+        transport,
     })
 }
 

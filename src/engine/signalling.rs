@@ -9,6 +9,7 @@ use super::pace::Pace;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
 use crate::domain::{CallKey, CallRecord, Now, Passport, Verdict};
+use crate::sip::locate;
 use crate::sip::message::{Path, Transport};
 use crate::transport::udp::UdpEndpoint;
 use std::collections::VecDeque;
@@ -36,6 +37,8 @@ pub enum Control {
     EndCalls,
     /// New configuration.
     Reload(Box<Update>),
+    /// Where a trunk's requests go, as the DNS has it.
+    Hops(Box<(locate::Target, Vec<locate::Hop>)>),
     /// Stop the thread, whatever is up.
     Stop,
 }
@@ -200,6 +203,7 @@ impl Loop {
             Control::Drain => self.worker.draining(true, now),
             Control::EndCalls => self.worker.end_calls(now),
             Control::Reload(update) => self.worker.reload(*update, now),
+            Control::Hops(found) => self.worker.hops(found, now),
             Control::Stop => {}
         }
     }

@@ -33,6 +33,17 @@ impl Worker {
                 agent::Output::TrunkProbe(trunk, alive) => {
                     self.watch_trunk(trunk, now, |trunks| trunks.probe(trunk, alive, now.mono));
                 }
+                agent::Output::TrunkHops {
+                    trunk,
+                    total,
+                    usable,
+                    v6,
+                } => {
+                    if let Some(v6) = v6 {
+                        self.parts.media.use_family(trunk, v6);
+                    }
+                    self.watch_trunk(trunk, now, |trunks| trunks.hops(trunk, total, usable));
+                }
                 agent::Output::GuardHit(key, place) => {
                     let call_id = self.calls.get(&key).map(|entry| entry.id.to_string());
                     tracing::warn!(call_id, %place, "the privacy guard kept something back");

@@ -12,6 +12,7 @@ use crate::media::session::Session;
 use crate::media::settings::Settings as MediaSettings;
 use crate::relay::Relay;
 use crate::sip::agent::{self, Agent};
+use crate::sip::locate;
 use crate::sip::message::Path;
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -129,6 +130,12 @@ impl Worker {
         self.drain_agent(now);
     }
 
+    /// The DNS says where a target is.
+    pub fn hops(&mut self, found: Box<(locate::Target, Vec<locate::Hop>)>, now: Now) {
+        self.parts.agent.handle(agent::Input::Hops(found), now);
+        self.drain_agent(now);
+    }
+
     /// The books have something for a call.
     pub fn notice(&mut self, notice: CallNotice, now: Now) {
         self.tell(notice.key, Input::Books(notice.event), now);
@@ -202,6 +209,8 @@ impl Worker {
             .is_some_and(|at| at <= now.mono)
         {
             self.parts.agent.handle_timeout(now);
+            // What it knows of hops counts for the calls whose time comes with it.
+            self.drain_agent(now);
         }
         while let Some((at, key)) = self.due.first().copied()
             && at <= now.mono

@@ -38,6 +38,21 @@ impl Settings {
     }
 }
 
+impl Settings {
+    /// Media towards a trunk uses the network of this address family from now on, where there is
+    /// one; calls that are up keep theirs.
+    pub fn use_family(&mut self, trunk: TrunkId, v6: bool) {
+        let networks = &self.networks;
+        let Some(Some(trunk)) = self.trunks.get_mut(usize::from(trunk.0)) else {
+            return;
+        };
+        let fits = |network: &Network| network.bind.is_ipv6() == v6;
+        if !networks.get(trunk.network).is_some_and(fits) {
+            trunk.network = networks.iter().position(fits).unwrap_or(trunk.network);
+        }
+    }
+}
+
 /// An address of ours for media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {

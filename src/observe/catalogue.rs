@@ -407,6 +407,12 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("identity_bounds", "waiting"),
     ("identity_bounds", "fetches"),
     ("identity_bounds", "cache"),
+    ("sip_hops", "failed"),
+    ("sip_hops", "back"),
+    ("dns", "answered"),
+    ("dns", "nothing"),
+    ("dns", "failed"),
+    ("dns", "cut"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];

@@ -168,6 +168,7 @@ fn enough_happened(total: &Summary, count: u64) {
     );
     assert!(total.of("again") > count / 20, "{total:?}");
     assert!(total.of("clock_steps") > count / 10, "{total:?}");
+    assert!(total.of("to_a_dead_hop") > count / 20, "{total:?}");
     assert!(total.reasons() > 25, "{total:?}");
     for verdict in crate::domain::Verdict::ALL {
         assert!(total.of(verdict.name()) > count / 100, "{total:?}");

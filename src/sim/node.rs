@@ -20,6 +20,7 @@ use crate::engine::worker::{Output, Parts, Update, Worker};
 use crate::media::ports::{PortPool, Ports};
 use crate::media::settings as media;
 use crate::sip::agent::{self, Agent};
+use crate::sip::locate;
 use crate::sip::message::{Path, Transport};
 use crate::store::memory::MemoryStore;
 use crate::store::{Change, Key, Store, StoreError, Table};
@@ -33,6 +34,8 @@ pub const GATEWAY: &str = "10.0.0.1:5060";
 pub const MEDIA: [&str; 2] = ["10.0.0.3", "fd00::3"];
 /// Where calls come from, and the two places where they go to.
 pub const CARRIERS: [&str; 3] = ["10.1.0.1:5060", "10.2.0.1:5060", "10.3.0.1:5060"];
+/// A server of the first of these two that never says anything.
+pub const DEAD: &str = "10.4.0.1:5060";
 const FIRST_PORT: u16 = 20_000;
 /// The place of the trunk that a reload takes away and brings back.
 const SPARE: usize = 2;
@@ -127,7 +130,8 @@ impl Node {
         }
         let mut worker = worker(weather, chance, &books, relay.clone());
         worker.start(now);
-        Ok(Ok(Self {
+        let named = weather.named;
+        let mut node = Self {
             worker,
             books,
             relay,
@@ -143,7 +147,11 @@ impl Node {
             pause: RETRY_MIN,
             housekeeping_at: now.mono,
             said,
-        }))
+        };
+        if named {
+            node.resolve(0, now);
+        }
+        Ok(Ok(node))
     }
 
     /// A request of the API.
@@ -186,6 +194,24 @@ impl Node {
         }
         self.worker.reload(update, now);
         self.books.reload(books_settings(&weather));
+    }
+
+    /// The DNS says something of the first outbound trunk's name.
+    pub fn resolve(&mut self, choice: u64, now: Now) {
+        let servers: &[&str] = match choice {
+            0 => &[CARRIERS[1]],
+            1 => &[CARRIERS[1], DEAD],
+            2 => &[DEAD, CARRIERS[1]],
+            3 => &[DEAD],
+            _ => &[],
+        };
+        let hop = |(rank, server): (u16, &&str)| locate::Hop {
+            rank,
+            server: rank,
+            ..locate::Hop::only(path(addr(server)))
+        };
+        let hops = (0u16..).zip(servers).map(hop).collect();
+        self.worker.hops(Box::new((trunk_name(), hops)), now);
     }
 
     /// Whether nothing is left to be committed or answered.
@@ -513,10 +539,11 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
     let forms = [NumberForm::PlusE164, NumberForm::PlusE164, NumberForm::E164];
     let trunk = |place: u16| {
         let remote = addr(CARRIERS[usize::from(place)]);
-        let target = agent::Target {
-            host: remote.to_string().into(),
-            path: path(remote),
-        };
+        let mut target = agent::Target::at(&remote.to_string(), path(remote));
+        if weather.named && place == 1 {
+            target.hops.clear();
+            target.name = Some(trunk_name());
+        }
         Some(agent::Trunk {
             id: TrunkId(place),
             sources: if place == 0 {
@@ -556,6 +583,15 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         signer: weather.signs.then(super::identity::signer),
         // Whoever sets the clock makes no passport old.
         passport_max_age: Duration::from_secs(u64::MAX),
+    }
+}
+
+fn trunk_name() -> locate::Target {
+    locate::Target {
+        host: "carrier.example".into(),
+        port: None,
+        transport: None,
+        secure: false,
     }
 }
 

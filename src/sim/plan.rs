@@ -61,6 +61,8 @@ pub struct Weather {
     pub identity: IdentityPolicy,
     /// What goes out is signed.
     pub signs: bool,
+    /// The first outbound trunk is a name, and the DNS says now this and now that of it.
+    pub named: bool,
 }
 
 impl Weather {
@@ -117,6 +119,7 @@ impl Weather {
                 _ => IdentityPolicy::Off,
             },
             signs: vouching.percent(40),
+            named: late.percent(40),
         }
     }
 }

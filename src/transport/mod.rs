@@ -1,3 +1,4 @@
 //! Sockets that carry SIP.
 
+pub mod resolver;
 pub mod udp;

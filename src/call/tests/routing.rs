@@ -248,3 +248,112 @@ fn inbound_trunks_are_never_chosen() {
     assert_eq!(trunks.choose(&[], 0, now), None);
     assert!(!trunks.any_up(now));
 }
+
+#[test]
+fn a_trunk_without_a_resolved_name_is_down() {
+    let now = Instant::now();
+    let id = TrunkId(0);
+    let mut trunks = Trunks::new(vec![Some(Trunk {
+        hops: 0,
+        usable_hops: 0,
+        ..trunk("t", 1)
+    })]);
+    assert!(!trunks.is_up(id, now));
+    assert_eq!(trunks.choose(&[], 0, now), None);
+    trunks.hops(id, 2, 2);
+    assert!(trunks.is_up(id, now));
+    assert!(trunks.has_another_hop(id));
+    trunks.hops(id, 1, 1);
+    assert!(!trunks.has_another_hop(id));
+    trunks.hops(id, 0, 0);
+    assert!(!trunks.is_up(id, now));
+}
+
+/// Share of 10,000 calls that the first trunk gets.
+fn share(trunks: &mut Trunks, now: Instant) -> u32 {
+    let mut first = 0;
+    for draw in 0..10_000 {
+        // Draws of a generator, not of a counter: the share is of what is drawn.
+        let random = crate::call::ramp::own_draw(draw, 77);
+        let id = trunks.choose(&[], random, now).unwrap();
+        first += u32::from(id == TrunkId(0));
+        trunks.release(id);
+    }
+    first / 100
+}
+
+fn killed_and_back(trunks: &mut Trunks, now: Instant) {
+    for _ in 0..DOWN_AFTER {
+        trunks.probe(TrunkId(0), false, now);
+    }
+    assert_eq!(share(trunks, now), 0);
+    for _ in 0..UP_AFTER {
+        trunks.probe(TrunkId(0), true, now);
+    }
+    assert!(trunks.is_up(TrunkId(0), now));
+}
+
+#[test]
+fn a_trunk_that_comes_back_takes_load_step_by_step() {
+    let now = Instant::now();
+    let first = Trunk {
+        probed: true,
+        ..trunk("t", 1)
+    };
+    // Of the better priority, so that all of the load is its own.
+    let mut trunks = Trunks::new(vec![Some(first.clone()), weighted(2, 1)]);
+    assert_eq!(share(&mut trunks, now), 100);
+    killed_and_back(&mut trunks, now);
+    let shares: Vec<u32> = [0, 2, 4, 6, 8, 10]
+        .map(|seconds| share(&mut trunks, now + second(seconds)))
+        .into();
+    assert!((3..=7).contains(&shares[0]), "{shares:?}");
+    assert!((45..=70).contains(&shares[3]), "{shares:?}");
+    assert!(
+        shares.windows(2).all(|pair| pair[0] + 10 < pair[1]),
+        "{shares:?}"
+    );
+    assert_eq!(shares[5], 100);
+    // By weight it takes the same part of its half.
+    let mut trunks = Trunks::new(vec![Some(first), weighted(1, 1)]);
+    killed_and_back(&mut trunks, now);
+    let shares = [0, 5, 10].map(|seconds| share(&mut trunks, now + second(seconds)));
+    assert!(
+        shares[0] <= 5 && (20..=33).contains(&shares[1]),
+        "{shares:?}"
+    );
+    assert!((47..=53).contains(&shares[2]), "{shares:?}");
+}
+
+#[test]
+fn a_gentle_return_never_costs_a_call() {
+    let now = Instant::now();
+    let first = Trunk {
+        probed: true,
+        ..trunk("t", 1)
+    };
+    let mut trunks = Trunks::new(vec![Some(first)]);
+    let id = TrunkId(0);
+    for _ in 0..DOWN_AFTER {
+        trunks.probe(id, false, now);
+    }
+    for _ in 0..UP_AFTER {
+        trunks.probe(id, true, now);
+    }
+    for random in 0..1_000 {
+        assert_eq!(trunks.choose(&[], random, now), Some(id));
+    }
+}
+
+/// One that Retry-After has rested is overloaded: it is not given all at once either.
+#[test]
+fn a_rested_trunk_comes_back_step_by_step() {
+    let now = Instant::now();
+    let mut trunks = Trunks::new(vec![weighted(1, 1), weighted(2, 1)]);
+    trunks.news(TrunkId(0), TrunkNews::Rest(5), now);
+    let later = now + second(5);
+    assert_eq!(trunks.choose(&[], 3, later), Some(TrunkId(0)));
+    trunks.news(TrunkId(0), TrunkNews::Alive, later);
+    assert!(share(&mut trunks, later) < 10);
+    assert_eq!(share(&mut trunks, later + second(10)), 100);
+}

@@ -569,3 +569,79 @@ fn sides_are_told_apart() {
     bench.expect(&[]);
     assert_eq!(bench.call.state(), State::Ringing);
 }
+
+/// A trunk of two hops, of which `usable` have not failed.
+fn two_hops(bench: &mut Bench, usable: usize) {
+    bench.trunks.hops(TrunkId(1), 2, usable);
+}
+
+const SAME_TRUNK: [&str; 3] = ["route 1", SECOND_DIAL[1], "dial"];
+
+#[test]
+fn the_next_hop_of_a_trunk_comes_before_the_next_trunk() {
+    for failure in [
+        DialFailure::Transport,
+        DialFailure::Timeout,
+        DialFailure::Response {
+            cause: cause(503, 0),
+            retry_after: 9,
+        },
+    ] {
+        let mut bench = Bench::dialled();
+        two_hops(&mut bench, 1);
+        bench.callee(LegEvent::Failed(failure));
+        let lines = bench.take();
+        assert_eq!(lines[0], SAME_TRUNK[0], "{lines:?}");
+        assert!(lines.last().unwrap().starts_with("dial "), "{lines:?}");
+        assert!(!lines.iter().any(|line| line.starts_with("trunk ")));
+        // One call, however many hops it takes.
+        assert_eq!(bench.trunks.calls(TrunkId(1)), 1);
+        // With that the trunk's hops are used up: it is dead, and the next one is tried.
+        two_hops(&mut bench, 0);
+        bench.callee(LegEvent::Failed(DialFailure::Transport));
+        let lines = bench.take();
+        assert_eq!(lines[0], "trunk 1 Dead");
+        assert_eq!(lines[1..], SECOND_DIAL);
+        assert_eq!(bench.trunks.calls(TrunkId(1)), 0);
+    }
+}
+
+#[test]
+fn other_failures_are_no_fault_of_the_hop() {
+    for status in [408, 500, 502, 504] {
+        let mut bench = Bench::dialled();
+        two_hops(&mut bench, 2);
+        bench.callee(failed(status, 0));
+        assert!(bench.take().ends_with(&SECOND_DIAL.map(str::to_owned)));
+    }
+}
+
+#[test]
+fn a_silent_hop_is_left_for_the_next_after_3_s() {
+    let mut bench = Bench::dialled();
+    two_hops(&mut bench, 1);
+    bench.advance(seconds(3));
+    let lines = bench.take();
+    assert_eq!(lines[..2], ["cancel 0/102", SAME_TRUNK[0]], "{lines:?}");
+    two_hops(&mut bench, 0);
+    bench.advance(seconds(3));
+    let mut expected = vec!["trunk 1 Dead", "cancel 0/102"];
+    expected.extend(SECOND_DIAL);
+    bench.expect(&expected);
+}
+
+#[test]
+fn attempts_end_however_many_hops_there_are() {
+    let mut bench = Bench::dialled();
+    bench.trunks.hops(TrunkId(1), 16, 16);
+    let mut dials = 1;
+    while bench.call.state() != State::Over {
+        bench.callee(LegEvent::Failed(DialFailure::Transport));
+        dials += bench
+            .take()
+            .iter()
+            .filter(|line| line.starts_with("dial "))
+            .count();
+    }
+    assert_eq!(dials, crate::call::setup::MAX_ATTEMPTS);
+}

@@ -64,12 +64,27 @@ impl World {
                 self.at(when, Event::Clock(shift));
             }
         }
+        self.plan_names(start);
         if self.weather.clock_leap != 0 {
             let when = start + Duration::from_millis(self.late.below(50_000));
             self.at(when, Event::Clock(self.weather.clock_leap));
             // And somebody notices.
             let mended = self.planned_until + Duration::from_secs(30);
             self.at(mended, Event::Clock(-self.weather.clock_leap));
+        }
+    }
+
+    /// What the DNS says of the first outbound trunk's name, and when.
+    fn plan_names(&mut self, start: Instant) {
+        let changes = if self.weather.named {
+            2 + self.late.below(6)
+        } else {
+            0
+        };
+        for _ in 0..changes {
+            let when = start + Duration::from_millis(self.late.below(40_000));
+            let choice = self.late.below(5);
+            self.at(when, Event::Dns(choice));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::super::checks::privacy;
 use super::super::checks::wire::is_caller_side;
-use super::super::node::{CARRIERS, GATEWAY, Said, addr};
+use super::super::node::{CARRIERS, DEAD, GATEWAY, Said, addr};
 use super::super::text;
 use super::{Broken, Checked, Event, World};
 use crate::books::Ticket;
@@ -63,7 +63,10 @@ impl World {
         if caller && !self.weather.wild {
             let own = id.split(['.', '@']).nth(1).unwrap_or_default();
             privacy::to_caller(text.as_bytes(), own)?;
-        } else if !caller && CARRIERS.contains(&to.to_string().as_str()) {
+        } else if !caller && (CARRIERS.contains(&to.to_string().as_str()) || to == addr(DEAD)) {
+            if to == addr(DEAD) && text.starts_with("INVITE") {
+                self.summary.count("to_a_dead_hop");
+            }
             privacy::to_callee(text.as_bytes())?;
         } else if !caller && !self.weather.wild {
             // A Contact that was mangled on its way is nobody's.

@@ -61,6 +61,7 @@ enum Event {
     Clock(i64),
     EndCalls,
     Unreachable(usize),
+    Dns(u64),
 }
 
 /// A request of an API client, which asks again where it got no final answer, if it may.
@@ -312,6 +313,7 @@ impl World {
                             self.cut_off = true;
                             node.worker.path_failed(path(addr(CARRIERS[carrier])), now);
                         }
+                        Event::Dns(choice) => node.resolve(choice, now),
                         Event::Drain(draining) => {
                             node.worker.draining(draining, now);
                             self.draining = draining;

@@ -20,6 +20,7 @@ use super::body;
 use super::caller_id::{self, Shown};
 use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
+use super::hops::{SILENCE, Tried};
 use super::reason;
 use super::session::Session;
 use super::vouching;
@@ -45,6 +46,8 @@ const WITHHELD: u16 = 606;
 #[derive(Debug, Default)]
 pub(super) struct CalleeLeg {
     attempts: SmallVec<[Box<Attempt>; 1]>,
+    /// Hops tried of the trunk under way.
+    tried: Tried,
     session: Option<Box<Session>>,
     /// Number of the next fork: never used twice in a call.
     next_fork: u16,
@@ -68,6 +71,7 @@ struct Attempt {
     call_id: Box<str>,
     cseq: u32,
     path: Path,
+    dialled_at: Instant,
     forks: SmallVec<[(Fork, Box<str>); 1]>,
     /// A provisional response has come: a CANCEL may go (§9.1).
     provisional: bool,
@@ -100,15 +104,30 @@ impl CalleeLeg {
         self.session.as_deref_mut()
     }
 
+    /// Where the next attempt goes.
+    pub(super) fn next_hop(&self, dial: &Dial, core: &mut Core, now: Instant) -> Option<Path> {
+        core.pick_hop(dial.trunk, &self.tried, now)
+    }
+
     /// A new attempt. Gives back its tag.
-    pub(super) fn dial(&mut self, dial: &Dial, wire: &mut Wire<'_>) -> Option<Tag> {
+    pub(super) fn dial(
+        &mut self,
+        dial: &Dial,
+        hop: Option<Path>,
+        wire: &mut Wire<'_>,
+    ) -> Option<Tag> {
         if self.session.is_some() {
             return None;
         }
-        let Some((mut attempt, bytes)) = Attempt::compose(dial, wire.core) else {
+        let made = hop.and_then(|hop| Attempt::compose(dial, hop, wire));
+        let Some((mut attempt, bytes)) = made else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
         };
+        self.tried.add(dial.trunk, attempt.path);
+        if wire.core.has_several_hops(dial.trunk) {
+            wire.core.arm(wire.now + SILENCE, Timer::Silence(wire.key));
+        }
         let sent = wire.request(
             (Side::Callee, Owner::Dial(wire.key)),
             (Method::Invite, attempt.branch.clone()),
@@ -191,6 +210,9 @@ impl CalleeLeg {
             return;
         };
         let status = message.status().unwrap_or_default();
+        if let Some(attempt) = self.attempts.get(place) {
+            attempt.note_hop(message, wire);
+        }
         if status < 200 {
             return self.on_provisional(place, message, wire);
         }
@@ -267,6 +289,15 @@ impl CalleeLeg {
         wire.event(Side::Callee, event);
     }
 
+    /// Attempts of which nothing was heard: their hops have failed, whatever becomes of the attempt.
+    pub(super) fn on_silence(&self, wire: &mut Wire<'_>) {
+        for attempt in &self.attempts {
+            if attempt.given_up.is_none() {
+                attempt.note_silence(wire);
+            }
+        }
+    }
+
     fn draw_fork(&mut self) -> Fork {
         let fork = Fork(self.next_fork);
         self.next_fork = self.next_fork.saturating_add(1);
@@ -286,6 +317,7 @@ impl CalleeLeg {
         };
         let attempt = self.attempts.remove(place);
         if attempt.given_up.is_none() {
+            wire.core.hop_failed(attempt.path, 0, wire.now);
             wire.event(Side::Callee, LegEvent::Failed(failure));
         }
     }
@@ -402,7 +434,9 @@ impl CalleeLeg {
 impl Attempt {
     /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
     /// way to write the number.
-    fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
+    fn compose(dial: &Dial, path: Path, wire: &mut Wire<'_>) -> Option<(Self, Bytes)> {
+        let now = wire.now;
+        let core = &mut *wire.core;
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
         let call_id = call_id(&mut *core.entropy);
@@ -411,7 +445,7 @@ impl Attempt {
         let target = trunk.target.as_ref()?;
         let number = trunk.form.write(dial.number)?;
         let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
-        let domain = core.domain(target.path.local);
+        let domain = core.domain(path.local);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);
         let attempt = Self {
             id: TransactionId(0),
@@ -422,7 +456,8 @@ impl Attempt {
             uri: uri.into(),
             call_id,
             cseq: FIRST_CSEQ,
-            path: target.path,
+            path,
+            dialled_at: now,
             forks: SmallVec::new(),
             provisional: false,
             given_up: None,
@@ -477,6 +512,27 @@ impl Attempt {
         });
         if self.provisional {
             self.send_cancel(cause, wire);
+        } else {
+            self.note_silence(wire);
+        }
+    }
+
+    /// What a response says of the hop: 503 is a failure of it (RFC 3263 §4.3); 100 is not the word of
+    /// whoever is behind it.
+    fn note_hop(&self, message: &Message, wire: &mut Wire<'_>) {
+        match message.status().unwrap_or_default() {
+            0..=100 => {}
+            503 => wire
+                .core
+                .hop_failed(self.path, retry_after(message), wire.now),
+            _ => wire.core.hop_heard(self.path, wire.now),
+        }
+    }
+
+    /// Nothing came back in time: the hop has failed.
+    fn note_silence(&self, wire: &mut Wire<'_>) {
+        if !self.provisional && wire.now >= self.dialled_at + SILENCE {
+            wire.core.hop_failed(self.path, 0, wire.now);
         }
     }
 

@@ -1,6 +1,7 @@
 //! What all calls of an agent share: transactions, look-up tables, timers, the queue of outputs.
 
 use super::credentials::{Logins, Proofs};
+use super::hops::Hops;
 use super::peers::Peers;
 use super::settings::Settings;
 use super::sources::Sources;
@@ -61,6 +62,8 @@ pub(super) enum Owner {
     Stray,
     /// Client: OPTIONS to a trunk.
     Probe(TrunkId),
+    /// Client: OPTIONS to a hop that failed.
+    HopProbe(Path),
     /// Server: the INVITE that made the call.
     Invited(CallKey),
 }
@@ -79,6 +82,10 @@ pub(super) enum Timer {
     Progress(CallKey),
     /// OPTIONS to a trunk.
     Probe(TrunkId),
+    /// Nothing was heard of an attempt's hop.
+    Silence(CallKey),
+    /// A hop of the trunk has rested.
+    Hops(TrunkId),
 }
 
 /// What all calls share.
@@ -87,6 +94,8 @@ pub(super) struct Core {
     /// Our own hosts and addresses.
     pub(super) own: Own,
     pub(super) sources: Sources,
+    /// Hops that rest.
+    pub(super) hops: Hops,
     pub(super) entropy: Box<dyn Entropy>,
     pub(super) transactions: Transactions,
     pub(super) owners: HashMap<TransactionId, Owner>,
@@ -115,6 +124,7 @@ impl Core {
             own: Own::of(&settings),
             settings,
             sources,
+            hops: Hops::default(),
             entropy,
             owners: HashMap::new(),
             dialogs: HashMap::new(),
@@ -226,7 +236,8 @@ impl Core {
     }
 
     /// Takes new settings. T1 stays what it was.
-    pub(super) fn configure(&mut self, settings: Settings) {
+    pub(super) fn configure(&mut self, mut settings: Settings) {
+        settings.keep_hops(&self.settings);
         self.sources.configure(&settings);
         self.own = Own::of(&settings);
         self.settings = settings;

@@ -5,6 +5,7 @@ use super::compose::{self, Refusal};
 use super::core::Owner;
 use super::identity;
 use super::legs::Legs;
+use super::probe;
 use super::screening;
 use super::sources::Source;
 use super::vouching;
@@ -228,7 +229,15 @@ impl Agent {
                 if last {
                     self.core.owners.remove(&id);
                 }
-                self.probes.on_response(trunk, message, &mut self.core);
+                self.probes
+                    .on_response((trunk, id), message, &mut self.core, now);
+            }
+            Owner::HopProbe(path) => {
+                if last {
+                    self.core.owners.remove(&id);
+                    let there = !matches!(message.status(), Some(408 | 503));
+                    probe::on_hop(path, there, &mut self.core, now);
+                }
             }
             Owner::Cancel | Owner::Stray | Owner::Invited(_) => {
                 if last {
@@ -256,7 +265,11 @@ impl Agent {
             return;
         };
         match owner {
-            Owner::Probe(trunk) => self.probes.on_result(trunk, false, &mut self.core),
+            Owner::Probe(trunk) => {
+                self.probes
+                    .on_result((trunk, id), false, &mut self.core, now);
+            }
+            Owner::HopProbe(path) => probe::on_hop(path, false, &mut self.core, now),
             Owner::Cancel | Owner::Stray | Owner::Invited(_) => {}
             Owner::Dial(key)
             | Owner::Reinvite(key, _)

@@ -35,8 +35,10 @@ pub(super) fn learn_response(
 }
 
 /// Of an outbound trunk that is about to be dialled.
-pub(super) fn learn_target(guard: &mut Guard, target: &Target, core: &Core) {
-    ip(guard, Side::Callee, target.path.remote.ip(), core);
+pub(super) fn learn_target(guard: &mut Guard, target: &Target, hop: Option<Path>, core: &Core) {
+    if let Some(hop) = hop {
+        ip(guard, Side::Callee, hop.remote.ip(), core);
+    }
     if let Some(uri) = Uri::parse(&format!("sip:{}", target.host)) {
         host(guard, Side::Callee, uri.host, core);
     }

@@ -204,17 +204,18 @@ impl Legs {
         if let Some(spelling) = CalleeLeg::spelling(dial, core) {
             self.guard.protect(Side::Caller, &spelling);
         }
+        let hop = self.callee.next_hop(dial, core, now);
         let target = core
             .settings
             .trunk(dial.trunk)
             .and_then(|trunk| trunk.target.as_ref());
         if let Some(target) = target {
-            learning::learn_target(&mut self.guard, target, core);
+            learning::learn_target(&mut self.guard, target, hop, core);
         }
         if self.callee.session().is_none() {
             self.peers.redial(dial.trunk, &mut core.sources);
         }
-        let tag = self.with(core, now, |_, callee, wire| callee.dial(dial, wire));
+        let tag = self.with(core, now, |_, callee, wire| callee.dial(dial, hop, wire));
         self.register(tag, Side::Callee, core);
     }
 
@@ -409,7 +410,8 @@ impl Legs {
                 }
                 Timer::Cancel(_) => return callee.on_cancel_timer(wire),
                 Timer::Progress(_) => return caller.on_progress_timer(wire),
-                Timer::Probe(_) => None,
+                Timer::Silence(_) => return callee.on_silence(wire),
+                Timer::Probe(_) | Timer::Hops(_) => None,
             };
             match (timer, session) {
                 (Timer::Accept(..), Some(session)) => session.on_accept_timer(wire),

@@ -34,6 +34,7 @@ mod compose;
 mod core;
 mod credentials;
 mod dispatch;
+mod hops;
 mod identity;
 mod learning;
 mod legs;
@@ -52,6 +53,7 @@ mod tests;
 mod vouching;
 
 use super::codec::{self, Peek};
+use super::locate;
 use super::message::{Header, Message, Method, Path};
 use super::transaction::{self, TransactionId};
 use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
@@ -83,6 +85,8 @@ pub enum Input {
     Settings(Box<Settings>),
     /// Draining (no new INVITE is taken; OPTIONS answer 503) or no longer.
     Draining(bool),
+    /// What the DNS says of a target: its hops in the order of their ranks; none: it has none.
+    Hops(Box<(locate::Target, Vec<locate::Hop>)>),
     /// Overloaded: new INVITEs get 503 with Retry-After.
     Overloaded(bool),
 }
@@ -103,6 +107,15 @@ pub enum Output {
     /// A trunk answered OPTIONS (anything but 408 and 503), or did not (408, 503, timeout,
     /// transport).
     TrunkProbe(TrunkId, bool),
+    /// How many hops an outbound trunk has, how many of them do not rest, and whether the first of
+    /// these has an IPv6 address.
+    #[allow(missing_docs)]
+    TrunkHops {
+        trunk: TrunkId,
+        total: usize,
+        usable: usize,
+        v6: Option<bool>,
+    },
     /// The guard found something: header or part, and what was done.
     GuardHit(CallKey, Box<str>),
     /// Something to count (name, label).
@@ -184,8 +197,10 @@ impl Agent {
             }),
             Input::Settings(settings) => {
                 self.core.configure(*settings);
+                self.core.tell_all_hops(now.mono);
                 self.probes.configure(&mut self.core, now.mono);
             }
+            Input::Hops(found) => self.core.take_hops(&found.0, &found.1, now.mono),
             Input::Draining(draining) => self.draining = draining,
             Input::Overloaded(overloaded) => self.overloaded = overloaded,
         }
@@ -219,9 +234,11 @@ impl Agent {
             };
             match timer {
                 core::Timer::Probe(trunk) => self.probes.on_timer(trunk, &mut self.core, now.mono),
+                core::Timer::Hops(trunk) => self.core.tell_hops(trunk, now.mono),
                 core::Timer::Accept(key, _)
                 | core::Timer::Reinvite(key, _)
                 | core::Timer::Cancel(key)
+                | core::Timer::Silence(key)
                 | core::Timer::Progress(key) => self.in_call(key, now.mono, |legs, core, now| {
                     legs.on_timer(timer, core, now);
                 }),
@@ -257,6 +274,7 @@ impl Agent {
     fn start(&mut self, now: Instant) {
         if !self.started {
             self.started = true;
+            self.core.tell_all_hops(now);
             self.probes.configure(&mut self.core, now);
         }
     }

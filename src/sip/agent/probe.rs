@@ -4,10 +4,11 @@ use super::Output;
 use super::compose;
 use super::core::{Core, Owner, Timer};
 use super::credentials::{Logins, Probe};
+use super::hops::{SILENCE, Tried};
 use crate::domain::TrunkId;
 use crate::sip::dialog::{Tag, branch, call_id};
-use crate::sip::message::{Header, Message, Method};
-use crate::sip::transaction;
+use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::transaction::{self, TransactionId};
 use std::time::Instant;
 
 /// When each trunk is asked next.
@@ -20,8 +21,15 @@ pub(super) struct Probes {
 struct Turn {
     /// `None`: it is not asked.
     next: Option<Instant>,
-    /// A question is unanswered.
-    asked: bool,
+    /// The question that is unanswered.
+    asked: Option<Asked>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    id: TransactionId,
+    path: Path,
+    at: Instant,
 }
 
 impl Probes {
@@ -60,25 +68,75 @@ impl Probes {
         let next = now + interval;
         probe.next = Some(next);
         core.arm(next, Timer::Probe(id));
-        if !probe.asked {
-            probe.asked = ask(id, core, now);
+        match probe.asked {
+            None => {}
+            // No answer in the time that a call would have waited is one: the transaction may take
+            // ten times as long to say so.
+            Some(asked) if now >= asked.at + SILENCE => {
+                core.owners.remove(&asked.id);
+                self.on_result((id, asked.id), false, core, now);
+            }
+            Some(_) => return,
+        }
+        let Some(path) = core.pick_hop(id, &Tried::default(), now) else {
+            return;
+        };
+        let asked = ask(id, (path, Owner::Probe(id)), core, now);
+        if let Some(probe) = self.trunks.get_mut(usize::from(id.0)) {
+            probe.asked = asked.map(|id| Asked { id, path, at: now });
+        }
+        if let Some(path) = core.rested_hop(id, now) {
+            ask(id, (path, Owner::HopProbe(path)), core, now);
         }
     }
 
     /// A trunk responded: with anything but 408 and 503 it is there.
-    pub(super) fn on_response(&mut self, id: TrunkId, message: &Message, core: &mut Core) {
+    pub(super) fn on_response(
+        &mut self,
+        question: (TrunkId, TransactionId),
+        message: &Message,
+        core: &mut Core,
+        now: Instant,
+    ) {
         let status = message.status().unwrap_or_default();
         if status >= 200 {
-            self.on_result(id, !matches!(status, 408 | 503), core);
+            self.on_result(question, !matches!(status, 408 | 503), core, now);
+        }
+    }
+
+    /// A question is asked again, with credentials.
+    pub(super) fn resubmitted(&mut self, trunk: TrunkId, old: TransactionId, new: TransactionId) {
+        let probe = self.trunks.get_mut(usize::from(trunk.0));
+        if let Some(asked) = probe.and_then(|probe| probe.asked.as_mut())
+            && asked.id == old
+        {
+            asked.id = new;
         }
     }
 
     /// What came of a question.
-    pub(super) fn on_result(&mut self, id: TrunkId, alive: bool, core: &mut Core) {
-        if let Some(probe) = self.trunks.get_mut(usize::from(id.0)) {
-            probe.asked = false;
+    pub(super) fn on_result(
+        &mut self,
+        (id, transaction): (TrunkId, TransactionId),
+        alive: bool,
+        core: &mut Core,
+        now: Instant,
+    ) {
+        let probe = self.trunks.get_mut(usize::from(id.0));
+        let asked = probe.and_then(|probe| probe.asked.take_if(|asked| asked.id == transaction));
+        if let Some(asked) = asked {
+            on_hop(asked.path, alive, core, now);
         }
         core.emit(Output::TrunkProbe(id, alive));
+    }
+}
+
+/// What OPTIONS to a hop came to.
+pub(super) fn on_hop(path: Path, alive: bool, core: &mut Core, now: Instant) {
+    if alive {
+        core.hop_heard(path, now);
+    } else {
+        core.hop_failed(path, 0, now);
     }
 }
 
@@ -89,7 +147,12 @@ fn is_wanted(trunk: &Option<super::Trunk>) -> bool {
 }
 
 /// Sends OPTIONS to a trunk (RFC 3261 §11.1).
-fn ask(id: TrunkId, core: &mut Core, now: Instant) -> bool {
+fn ask(
+    id: TrunkId,
+    (path, owner): (Path, Owner),
+    core: &mut Core,
+    now: Instant,
+) -> Option<TransactionId> {
     let branch = branch(&mut *core.entropy);
     let call_id = call_id(&mut *core.entropy);
     let tag = Tag::draw(&mut *core.entropy);
@@ -97,24 +160,23 @@ fn ask(id: TrunkId, core: &mut Core, now: Instant) -> bool {
         .settings
         .trunk(id)
         .and_then(|trunk| trunk.target.clone());
-    let Some(target) = target else { return false };
+    let target = target?;
     let uri = format!("sip:{}", target.host);
-    let mut writer = compose::request(core, (Method::Options, &uri), &branch, target.path, None);
-    let domain = core.domain(target.path.local);
+    let mut writer = compose::request(core, (Method::Options, &uri), &branch, path, None);
+    let domain = core.domain(path.local);
     writer.header_fmt(Header::From, format_args!("<sip:{domain}>;tag={tag}"));
     writer.header_fmt(Header::To, format_args!("<{uri}>"));
     writer.header(Header::CallId, &call_id);
     writer.header(Header::CSeq, "1 OPTIONS");
-    compose::contact(core, &mut writer, target.path);
+    compose::contact(core, &mut writer, path);
     writer.header(Header::Accept, compose::ACCEPT);
-    let request = (writer.finish(None), branch, target.path);
+    let request = (writer.finish(None), branch, path);
     let probe = Logins::probe(core, id, request, None, now);
-    send(id, probe, core, now);
-    true
+    Some(send(owner, probe, core, now))
 }
 
 /// Starts the transaction of OPTIONS to a trunk.
-pub(super) fn send(id: TrunkId, probe: Probe, core: &mut Core, now: Instant) {
+pub(super) fn send(owner: Owner, probe: Probe, core: &mut Core, now: Instant) -> TransactionId {
     let Probe {
         bytes,
         branch,
@@ -122,7 +184,7 @@ pub(super) fn send(id: TrunkId, probe: Probe, core: &mut Core, now: Instant) {
         sent,
     } = probe;
     let transaction = core.transactions.next_id();
-    core.owners.insert(transaction, Owner::Probe(id));
+    core.owners.insert(transaction, owner);
     core.logins.await_probe(transaction, sent);
     let input = transaction::Input::Request {
         id: transaction,
@@ -132,4 +194,5 @@ pub(super) fn send(id: TrunkId, probe: Probe, core: &mut Core, now: Instant) {
         path,
     };
     core.transactions.handle(input, now);
+    transaction
 }

@@ -23,10 +23,13 @@ impl Agent {
             return false;
         };
         match owner {
-            Owner::Probe(trunk) => {
+            Owner::Probe(_) | Owner::HopProbe(_) => {
                 self.core.owners.remove(&id);
                 let again = Logins::resubmit(&mut self.core, retry, now);
-                probe::send(trunk, again, &mut self.core, now);
+                let new = probe::send(owner, again, &mut self.core, now);
+                if let Owner::Probe(trunk) = owner {
+                    self.probes.resubmitted(trunk, id, new);
+                }
                 true
             }
             Owner::Dial(key)

@@ -4,6 +4,7 @@ pub use super::vouching::IdentityPolicy;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
 use crate::sip::digest::{Account, Login};
+use crate::sip::locate::{self, Hop};
 use crate::sip::message::Path;
 use crate::sip::passport::Signer;
 use std::net::{IpAddr, SocketAddr};
@@ -39,21 +40,42 @@ impl Trunk {
     /// Whether an address is this trunk's: one of its sources, or its target.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let target = self.target.as_ref().map(|target| target.path.remote.ip());
-        target.is_some_and(|target| target.to_canonical() == address)
+        let target = self.target.as_ref();
+        target.is_some_and(|target| target.has(address))
             || self.sources.iter().any(|(network, length)| {
                 super::sources::contains(network.to_canonical(), *length, address)
             })
     }
 }
 
-/// A trunk's next hop.
+/// Where a trunk's requests go.
 #[derive(Clone, Debug)]
 pub struct Target {
     /// Host (with its port, where it has one) as it stands in Request-URI and To.
     pub host: Box<str>,
-    /// Our socket and the resolved address.
-    pub path: Path,
+    /// Its places, in the order of their ranks; none while its name is not resolved.
+    pub hops: Vec<Hop>,
+    /// What the DNS is asked for; `None` where the host is an address.
+    pub name: Option<locate::Target>,
+}
+
+impl Target {
+    /// A target with one place that never changes.
+    #[must_use]
+    pub fn at(host: &str, path: Path) -> Self {
+        Self {
+            host: host.into(),
+            hops: vec![Hop::only(path)],
+            name: None,
+        }
+    }
+
+    /// Whether one of its places has this address.
+    pub(super) fn has(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut hops = self.hops.iter();
+        hops.any(|hop| hop.path.remote.ip().to_canonical() == address)
+    }
 }
 
 /// What the agent is configured with; replaced whole by a reload.
@@ -76,6 +98,21 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// Places of names that were resolved before stay until the DNS says otherwise.
+    pub(super) fn keep_hops(&mut self, before: &Self) {
+        let before = before.trunks.iter().flatten();
+        let known: Vec<&Target> = before.filter_map(|trunk| trunk.target.as_ref()).collect();
+        let trunks = self.trunks.iter_mut().flatten();
+        for target in trunks.filter_map(|trunk| trunk.target.as_mut()) {
+            let mut same = known.iter().filter(|known| known.name == target.name);
+            if target.name.is_some()
+                && let Some(same) = same.find(|known| !known.hops.is_empty())
+            {
+                target.hops.clone_from(&same.hops);
+            }
+        }
+    }
+
     /// The trunk at a place, if there is one now.
     #[must_use]
     pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {

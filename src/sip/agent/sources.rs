@@ -43,7 +43,8 @@ impl Sources {
                 }
             }
             if let Some(target) = &trunk.target {
-                self.targets.push(target.path.remote.ip().to_canonical());
+                let addresses = target.hops.iter().map(|hop| hop.path.remote.ip());
+                self.targets.extend(addresses.map(|ip| ip.to_canonical()));
             }
         }
         // Stable: among equal lengths the first trunk wins.

@@ -8,6 +8,7 @@ mod challenging;
 mod ending;
 mod foreigners;
 mod forking;
+mod hops;
 mod identities;
 mod losing;
 mod privacy;
@@ -93,10 +94,7 @@ fn settings() -> Settings {
             Some(Trunk {
                 id: OUT,
                 sources: vec![],
-                target: Some(Target {
-                    host: "carrier.example".into(),
-                    path,
-                }),
+                target: Some(Target::at("carrier.example", path)),
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
@@ -123,6 +121,8 @@ struct World {
     sent: VecDeque<(Bytes, Path)>,
     said: VecDeque<Output>,
     counted: Vec<(&'static str, &'static str)>,
+    /// What was said of trunks' hops: trunk, how many, how many usable.
+    hops: Vec<(TrunkId, usize, usize)>,
     /// Where descriptions came from, oldest first.
     peers: Vec<(Side, IpAddr)>,
 }
@@ -141,6 +141,7 @@ impl World {
             sent: VecDeque::new(),
             said: VecDeque::new(),
             counted: Vec::new(),
+            hops: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -164,6 +165,12 @@ impl World {
             match output {
                 Output::Transmit(bytes, path) => self.sent.push_back((bytes, path)),
                 Output::Count(name, label) => self.counted.push((name, label)),
+                Output::TrunkHops {
+                    trunk,
+                    total,
+                    usable,
+                    ..
+                } => self.hops.push((trunk, total, usable)),
                 Output::Peer(_, side, address) => self.peers.push((side, address)),
                 other => self.said.push_back(other),
             }

@@ -319,7 +319,7 @@ fn both_legs_may_use_one_carrier() {
         .target
         .as_mut()
         .unwrap();
-    target.path.remote = address(CALLER);
+    target.hops[0].path.remote = address(CALLER);
     let mut world = World::with(settings);
     world.receive(CALLER, End::caller().invite());
     world.response(CALLER, 100);

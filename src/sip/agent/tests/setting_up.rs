@@ -374,6 +374,7 @@ fn a_socket_error_fails_the_attempt() {
         .target
         .as_ref()
         .unwrap()
+        .hops[0]
         .path;
     world.input(Input::PathFailed(path));
     let LegEvent::Failed(failure) = world.event(Side::Callee) else {
