@@ -56,8 +56,12 @@ fn leg_event() -> impl Strategy<Value = LegEvent> {
     prop_oneof![
         2 => Just(LegEvent::Trying),
         4 => (0u16..4, 180u16..184, body()).prop_map(|(fork, status, body)| LegEvent::Progress {
-            fork: Fork(fork), status, body
-        }),
+            fork: Fork(fork), status, body, reliable: false, muted: false }),
+        4 => (0u16..2, body(), any::<bool>()).prop_map(|(fork, body, muted)| LegEvent::Progress {
+            fork: Fork(fork), status: 183, body, reliable: true, muted }),
+        3 => (0u16..2).prop_map(|fork| LegEvent::EarlyOffered(Fork(fork), Bytes::from_static(b"offer"))),
+        4 => (0u16..2, body()).prop_map(|(fork, body)| LegEvent::EarlyReanswered(Fork(fork), body)),
+        2 => (0u16..2).prop_map(|fork| LegEvent::EarlyUnanswered(Fork(fork), cause(504, 0))),
         5 => (0u16..4, body()).prop_map(|(fork, body)| LegEvent::Answered { fork: Fork(fork), body }),
         2 => failure(),
         5 => body().prop_map(LegEvent::Confirmed),

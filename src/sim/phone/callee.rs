@@ -56,8 +56,10 @@ impl Phones {
             };
             let tag = format!("f{fork}x{number}");
             let ringing = reply(text, &status, &tag, &self.contact(&number), &body);
-            self.keep(id, "1", &ringing);
-            self.outbox.push_back((from, ringing));
+            if !self.ring_reliably(id, fork, &ringing, now) {
+                self.keep(id, "1", &ringing);
+                self.outbox.push_back((from, ringing));
+            }
         }
         if let Some(status) = plan.refuse {
             self.refuse(id, status, now);
@@ -109,7 +111,11 @@ impl Phones {
             return;
         };
         let (peer, number) = (line.peer, line.number.clone());
-        let body = description(&number, line.media, "sendrecv", 1);
+        let body = if line.answered_early && fork == 0 {
+            String::new()
+        } else {
+            description(&number, line.media, "sendrecv", 1)
+        };
         let tag = format!("f{fork}x{number}");
         let text = reply(
             &line.invite,

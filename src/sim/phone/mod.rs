@@ -5,10 +5,12 @@
 //!
 //! - here: lines, timers, what is repeated, dispatch;
 //! - `caller`, `callee`: the first INVITE from either end;
+//! - `reliable`: PRACK and UPDATE;
 //! - `session`: what both do once a call is up.
 
 mod callee;
 mod caller;
+mod reliable;
 mod session;
 
 pub use session::Sound;
@@ -115,6 +117,12 @@ pub struct Seen {
     pub holds: u64,
     pub sounds: u64,
     pub odd: u64,
+    /// PRACKs of callers, and those that callees took.
+    pub pracks: u64,
+    pub pracked: u64,
+    /// Offers of callees before the answer, and UPDATEs that were taken.
+    pub early_updates: u64,
+    pub updated: u64,
     /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
@@ -139,6 +147,7 @@ enum Todo {
     Answer,
     SecondAnswer,
     Odd,
+    EarlyUpdate,
 }
 
 /// One call at a telephone.
@@ -156,6 +165,9 @@ pub struct Line {
     pub state: State,
     never_ack: bool,
     delayed_offer: bool,
+    habit: reliable::Habit,
+    /// The offer that the INVITE did not have was answered before the 200.
+    answered_early: bool,
     callee_plan: CalleePlan,
     up: UpPlan,
     /// A provisional response came: a CANCEL may go.
@@ -259,6 +271,8 @@ impl Phones {
                 let answer = reply(text, "200 OK", "o", "", "");
                 self.outbox.push_back((from, answer));
             }
+            "PRACK" => self.pracked(&id, from, text, now),
+            "UPDATE" => self.updated(&id, from, text),
             "INFO" => {
                 let answer = reply(text, "200 OK", "", "", "");
                 self.outbox.push_back((from, answer));
@@ -277,6 +291,7 @@ impl Phones {
             "INVITE" if number == 1 && caller => self.invite_response(id, status, text, now),
             "INVITE" if status >= 200 => self.reinvite_response(id, number, status, text, now),
             "INVITE" => self.wait_for_final(id, &format!("INVITE {number}"), now),
+            "UPDATE" if status >= 200 => self.update_response(id, number, status, text),
             _ if status >= 200 => {
                 self.repeats
                     .remove(&(id.to_owned(), format!("{method} {number}")));
@@ -311,7 +326,11 @@ impl Phones {
                 self.over(id);
             }
             (Todo::Hold(hold), State::Up) => self.hold(id, *hold, now),
+            (Todo::Answer, State::Calling) if self.is_unpracked(id) => {
+                self.plan(id, Todo::Answer, now + T1);
+            }
             (Todo::Answer, State::Calling) => self.answer(id, now),
+            (Todo::EarlyUpdate, State::Calling) => self.update_early(id, now),
             (Todo::Odd, State::Up) => self.ask_oddly(id, now),
             (Todo::SecondAnswer, State::Up) => self.answer_again(id, now),
             _ => {}
@@ -336,6 +355,8 @@ impl Phones {
             state: State::Calling,
             never_ack: false,
             delayed_offer: false,
+            habit: reliable::Habit::of(self.counter),
+            answered_early: false,
             callee_plan: CalleePlan::default(),
             up: UpPlan::default(),
             ringing: false,
@@ -426,6 +447,9 @@ impl Phones {
              X-Number: {number}\r\nReferred-By: <sip:{number}@{address}>\r\n",
             line.target, line.local, line.remote
         );
+        if line.habit.updates {
+            text.push_str(reliable::ALLOW);
+        }
         if !body.is_empty() {
             text.push_str("Content-Type: application/sdp\r\n");
         }

@@ -14,17 +14,22 @@
 //!               v       `----------------)--------'
 //!            session <-------------------'      (2xx of other forks: ACK + BYE)
 //! ```
+//!
+//! Its early dialogs are in [`super::callee_early`].
 
 use super::LegEvent;
 use super::body;
+use super::callee_early::CalleeEarly;
 use super::caller_id::{self, Shown};
 use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
 use super::reason;
+use super::early_media;
 use super::session::Session;
+use super::settings::Reliability;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
-use crate::sip::dialog::{Dialog, Tag, branch, call_id};
+use crate::sip::dialog::{Dialog, Tag, branch, call_id, reliable};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
@@ -43,8 +48,8 @@ const WITHHELD: u16 = 606;
 /// The callee's leg.
 #[derive(Debug, Default)]
 pub(super) struct CalleeLeg {
-    attempts: SmallVec<[Box<Attempt>; 1]>,
-    session: Option<Box<Session>>,
+    pub(super) attempts: SmallVec<[Box<Attempt>; 1]>,
+    pub(super) session: Option<Box<Session>>,
     /// Number of the next fork: never used twice in a call.
     next_fork: u16,
     /// BYEs to forks that lost, still unanswered.
@@ -52,21 +57,29 @@ pub(super) struct CalleeLeg {
     /// Forks that lost, by our tag (each attempt has its own) and theirs: their repeated 2xx get
     /// their ACK and no second BYE.
     lost: SmallVec<[(Tag, Box<str>); 0]>,
+    /// The highest sequence number that a PRACK or UPDATE of an early dialog had.
+    highest_cseq: u32,
 }
 
 /// An INVITE of ours without a final response.
 #[derive(Debug)]
-struct Attempt {
+pub(super) struct Attempt {
     id: TransactionId,
     branch: Box<str>,
-    uri: Box<str>,
-    tag: Tag,
+    pub(super) uri: Box<str>,
+    pub(super) tag: Tag,
     /// From with its tag.
-    local: Box<str>,
+    pub(super) local: Box<str>,
     to: Box<str>,
-    call_id: Box<str>,
-    path: Path,
-    forks: SmallVec<[(Fork, Box<str>); 1]>,
+    pub(super) call_id: Box<str>,
+    pub(super) path: Path,
+    pub(super) forks: SmallVec<[CalleeEarly; 1]>,
+    /// Whether our INVITE lists 100rel.
+    pub(super) reliable: bool,
+    /// It carried no offer.
+    pub(super) delayed: bool,
+    /// The trunk's word on early media counts (RFC 5009).
+    pub(super) trusted: bool,
     /// A provisional response has come: a CANCEL may go (§9.1).
     provisional: bool,
     given_up: Option<GivenUp>,
@@ -98,12 +111,18 @@ impl CalleeLeg {
         self.session.as_deref_mut()
     }
 
-    /// A new attempt. Gives back its tag.
-    pub(super) fn dial(&mut self, dial: &Dial, wire: &mut Wire<'_>) -> Option<Tag> {
+    /// A new attempt; `early_offers`: an offer in a reliable provisional response could be passed on.
+    /// Gives back its tag.
+    pub(super) fn dial(
+        &mut self,
+        dial: &Dial,
+        early_offers: bool,
+        wire: &mut Wire<'_>,
+    ) -> Option<Tag> {
         if self.session.is_some() {
             return None;
         }
-        let Some((mut attempt, bytes)) = Attempt::compose(dial, wire.core) else {
+        let Some((mut attempt, bytes)) = Attempt::compose(dial, early_offers, wire.core) else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
         };
@@ -143,7 +162,8 @@ impl CalleeLeg {
     /// Gives up what is under way, or ends what has just been answered.
     pub(super) fn cancel(&mut self, cause: Cause, wire: &mut Wire<'_>) {
         for attempt in &mut self.attempts {
-            attempt.give_up(cause, wire);
+            let cseq = attempt.give_up(cause, wire);
+            self.highest_cseq = self.highest_cseq.max(cseq);
         }
         if let Some(session) = &mut self.session {
             session.end(cause, wire);
@@ -170,9 +190,10 @@ impl CalleeLeg {
         if status < 200 {
             return self.on_provisional(place, message, wire);
         }
-        let attempt = self.attempts.remove(place);
+        let mut attempt = self.attempts.remove(place);
         wire.core.owners.remove(&id);
         if status >= 300 {
+            attempt.end_early(wire);
             if attempt.given_up.is_none() {
                 let mut cause = reason::read(message);
                 cause.sip = status;
@@ -199,14 +220,28 @@ impl CalleeLeg {
             let cause = Cause::default();
             return self.release(message, local, (&attempt.uri, attempt.path), cause, wire);
         }
-        let dialog = Dialog::from_success(message, local, &attempt.uri, attempt.path);
         let known = attempt.fork(message.to_tag());
         let fork = known.unwrap_or_else(|| self.draw_fork());
+        let early = attempt.take_early(message.to_tag());
+        let target = early.as_ref().map(|session| session.dialog.target.clone());
+        let target = target.unwrap_or_else(|| attempt.uri.clone());
+        let local = (attempt.tag, &*attempt.local);
+        let dialog = Dialog::from_success(message, local, &target, attempt.path);
+        let cseq = attempt.end_early(wire);
+        self.highest_cseq = self.highest_cseq.max(cseq);
         wire.add_peer(Side::Callee, dialog.path.remote.ip());
         if let Some(address) = wire.core.sender {
             wire.add_peer(Side::Callee, address);
         }
-        self.session = Some(Box::new(Session::answered(dialog)));
+        let mut session = match early {
+            Some(mut session) => {
+                session.answered_by(dialog);
+                session
+            }
+            None => Session::answered(dialog),
+        };
+        session.learn_allow(message);
+        self.session = Some(Box::new(session));
         let body = body::session_if_any(message);
         wire.event(Side::Callee, LegEvent::Answered { fork, body });
     }
@@ -234,13 +269,13 @@ impl CalleeLeg {
             None => {
                 let fork = Fork(self.next_fork);
                 self.next_fork = self.next_fork.saturating_add(1);
-                attempt.forks.push((fork, message.to_tag().into()));
+                attempt.forks.push(CalleeEarly::new(fork, message.to_tag()));
                 fork
             }
         };
-        let body = body::session_if_any(message);
-        let event = LegEvent::Progress { fork, status, body };
-        wire.event(Side::Callee, event);
+        if let Some(event) = attempt.progress(fork, message, wire) {
+            wire.event(Side::Callee, event);
+        }
     }
 
     fn draw_fork(&mut self) -> Fork {
@@ -260,7 +295,8 @@ impl CalleeLeg {
         let Some(place) = self.attempts.iter().position(|attempt| attempt.id == id) else {
             return;
         };
-        let attempt = self.attempts.remove(place);
+        let mut attempt = self.attempts.remove(place);
+        attempt.end_early(wire);
         if attempt.given_up.is_none() {
             wire.event(Side::Callee, LegEvent::Failed(failure));
         }
@@ -296,6 +332,8 @@ impl CalleeLeg {
             return wire.core.count("sip_bounds", "lost-forks");
         }
         let mut dialog = Dialog::from_success(message, local, uri, path);
+        // PRACKs may have gone in it.
+        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         let branch = wire.branch();
         let cseq = message.cseq();
         let writer = compose::in_dialog(wire.core, &dialog, Method::Ack, cseq, &branch);
@@ -350,7 +388,8 @@ impl CalleeLeg {
         }
         for attempt in &mut self.attempts {
             if attempt.given_up.is_none() {
-                attempt.give_up(cause, wire);
+                let cseq = attempt.give_up(cause, wire);
+                self.highest_cseq = self.highest_cseq.max(cseq);
                 let cause = Cause {
                     sip: WITHHELD,
                     q850: 0,
@@ -378,7 +417,7 @@ impl CalleeLeg {
 impl Attempt {
     /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
     /// way to write the number.
-    fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
+    fn compose(dial: &Dial, early_offers: bool, core: &mut Core) -> Option<(Self, Bytes)> {
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
         let call_id = call_id(&mut *core.entropy);
@@ -399,12 +438,27 @@ impl Attempt {
             call_id,
             path: target.path,
             forks: SmallVec::new(),
+            reliable: trunk.reliable != Reliability::Off && (dial.body.is_some() || early_offers),
+            delayed: dial.body.is_none(),
+            trusted: trunk.trusted,
             provisional: false,
             given_up: None,
         };
         let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
         compose::contact(core, &mut writer, attempt.path);
         writer.header(Header::Allow, compose::ALLOW);
+        if attempt.reliable {
+            let required = trunk.reliable == Reliability::Required;
+            let header = if required {
+                Header::Require
+            } else {
+                Header::Supported
+            };
+            writer.header(header, reliable::OPTION);
+        }
+        if attempt.trusted {
+            writer.header(Header::PEarlyMedia, early_media::SUPPORTED);
+        }
         shown.write(&mut writer);
         let bytes = compose::finish(writer, dial.body.as_ref());
         Some((attempt, bytes))
@@ -436,15 +490,17 @@ impl Attempt {
 
     /// The fork that a To-tag stands for.
     fn fork(&self, tag: &str) -> Option<Fork> {
-        let (fork, _) = self.forks.iter().find(|(_, known)| **known == *tag)?;
-        Some(*fork)
+        let early = self.forks.iter().find(|early| *early.tag == *tag)?;
+        Some(early.fork)
     }
 
     /// Nobody waits for it any more: CANCEL now, or when the first provisional response is there.
-    fn give_up(&mut self, cause: Cause, wire: &mut Wire<'_>) {
+    /// Its early dialogs end: gives back the last sequence number of ours in any.
+    fn give_up(&mut self, cause: Cause, wire: &mut Wire<'_>) -> u32 {
         if self.given_up.is_some() {
-            return;
+            return 0;
         }
+        let cseq = self.end_early(wire);
         self.given_up = Some(GivenUp {
             cause,
             forget_at: None,
@@ -452,6 +508,7 @@ impl Attempt {
         if self.provisional {
             self.send_cancel(cause, wire);
         }
+        cseq
     }
 
     fn send_cancel(&mut self, cause: Cause, wire: &mut Wire<'_>) {

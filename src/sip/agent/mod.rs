@@ -25,13 +25,16 @@
 )]
 
 mod body;
+mod callee_early;
 mod callee_leg;
+mod caller_early;
 mod caller_id;
 mod caller_leg;
 mod calls;
 mod compose;
 mod core;
 mod dispatch;
+mod early_media;
 mod identity;
 mod learning;
 mod legs;
@@ -46,6 +49,7 @@ mod shedding;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod update;
 
 use super::codec::{self, Peek};
 use super::message::{Header, Message, Method, Path};
@@ -62,7 +66,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use super::dialog::Entropy;
-pub use settings::{NumberForm, Settings, Target, Trunk};
+pub use settings::{NumberForm, Reliability, Settings, Target, Trunk};
 
 /// What the agent is told.
 #[derive(Debug)]
@@ -215,6 +219,7 @@ impl Agent {
                 core::Timer::Accept(key, _)
                 | core::Timer::Reinvite(key, _)
                 | core::Timer::Cancel(key)
+                | core::Timer::Provisional(key)
                 | core::Timer::Progress(key) => self.in_call(key, now.mono, |legs, core, now| {
                     legs.on_timer(timer, core, now);
                 }),

@@ -11,9 +11,14 @@ mod losing;
 mod privacy;
 mod probing;
 mod reinviting;
+mod reliable_callee;
+mod reliable_caller;
 mod setting_up;
+mod updating;
 
-use super::{Agent, Alive, Entropy, Input, NumberForm, Output, Settings, Target, Trunk};
+use super::{
+    Agent, Alive, Entropy, Input, NumberForm, Output, Reliability, Settings, Target, Trunk,
+};
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
 use crate::sip::codec;
@@ -78,6 +83,7 @@ fn settings() -> Settings {
                 sources: vec![("192.0.2.0".parse().unwrap(), 28)],
                 target: None,
                 trusted: true,
+                reliable: Reliability::Supported,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
             }),
@@ -89,6 +95,7 @@ fn settings() -> Settings {
                     path,
                 }),
                 trusted: true,
+                reliable: Reliability::Supported,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
             }),
@@ -454,6 +461,7 @@ fn dial() -> Dial {
             display_name: "".into(),
         },
         max_forwards: 69,
+        early_offers: true,
         body: Some(OFFER.into()),
     }
 }
@@ -502,7 +510,9 @@ fn ringing(world: &mut World) -> Ringing {
     assert!(matches!(world.event(Side::Callee), LegEvent::Trying));
     world.quiet();
     world.receive(CALLEE, respond(&invite, 180, "bob"));
-    let LegEvent::Progress { fork, status, body } = world.event(Side::Callee) else {
+    let LegEvent::Progress {
+        fork, status, body, ..
+    } = world.event(Side::Callee) else {
         panic!("no progress");
     };
     assert_eq!((status, body), (180, None));
