@@ -63,11 +63,13 @@ impl Call {
     }
 
     fn early_exchange(&self, fork: Fork) -> Option<Exchange> {
-        self.exchange.filter(|exchange| exchange.early == Some(fork))
+        self.exchange
+            .filter(|exchange| exchange.early == Some(fork))
     }
 
     fn began_early(&self) -> bool {
-        self.exchange.is_some_and(|exchange| exchange.early.is_some())
+        self.exchange
+            .is_some_and(|exchange| exchange.early.is_some())
     }
 
     fn note_pending(&mut self, fork: Fork) {
@@ -177,13 +179,7 @@ impl Call {
 
     /// The other side refused, or nothing can be offered to it now: so is the offer, and everything
     /// stays as it was.
-    fn early_unanswered(
-        &mut self,
-        side: Side,
-        cause: Cause,
-        now: Now,
-        context: &mut Context<'_>,
-    ) {
+    fn early_unanswered(&mut self, side: Side, cause: Cause, now: Now, context: &mut Context<'_>) {
         let Some(exchange) = self.exchange_at(Stage::Reoffered) else {
             return;
         };

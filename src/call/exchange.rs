@@ -114,7 +114,13 @@ impl Call {
             return;
         };
         self.set_stage(stage);
-        self.describe(purpose, side, exchange.early.unwrap_or(self.fork), role, body);
+        self.describe(
+            purpose,
+            side,
+            exchange.early.unwrap_or(self.fork),
+            role,
+            body,
+        );
     }
 
     /// The offer is written for the other side.
@@ -124,7 +130,10 @@ impl Call {
         now: Now,
         context: &mut Context<'_>,
     ) {
-        if self.exchange.is_some_and(|exchange| exchange.early.is_some()) {
+        if self
+            .exchange
+            .is_some_and(|exchange| exchange.early.is_some())
+        {
             return self.early_offer_described(body, now, context);
         }
         let Some(exchange) = self.exchange_at(Stage::Offering) else {

@@ -369,7 +369,8 @@ impl Call {
         };
         let settings = context.trunks.get(trunk);
         let inbound = self.trunk_in.and_then(|id| context.trunks.get(id));
-        let early_offers = passes_early(Some(trunk), context) && passes_early(self.trunk_in, context);
+        let early_offers =
+            passes_early(Some(trunk), context) && passes_early(self.trunk_in, context);
         let policy = settings
             .and_then(|t| t.single_caller_id)
             .or(inbound.and_then(|t| t.single_caller_id))

@@ -120,7 +120,13 @@ fn an_early_offer_passes_and_its_answer_back() {
         ]);
         // What the 2xx says does not count any more.
         bench.callee(answered(0, Some("ignored")));
-        bench.expect(&["confirm callee -", "select f0", "answer", "accept f0 -", "start"]);
+        bench.expect(&[
+            "confirm callee -",
+            "select f0",
+            "answer",
+            "accept f0 -",
+            "start",
+        ]);
         bench.caller(LegEvent::Confirmed(None));
         assert_eq!(bench.call.state(), State::Up);
     }
@@ -128,7 +134,12 @@ fn an_early_offer_passes_and_its_answer_back() {
 
 #[test]
 fn a_refused_early_offer_changes_nothing() {
-    for (sip, told) in [(488, "488/0"), (504, "504/0"), (500, "488/0"), (491, "488/0")] {
+    for (sip, told) in [
+        (488, "488/0"),
+        (504, "504/0"),
+        (500, "488/0"),
+        (491, "488/0"),
+    ] {
         let mut bench = settled();
         bench.callee(offered(0, "hold"));
         bench.take();
@@ -154,11 +165,20 @@ fn an_exchange_goes_on_when_its_fork_is_answered() {
     bench.caller(offered(0, "hold"));
     bench.take();
     bench.callee(answered(0, None));
-    bench.expect(&["confirm callee -", "select f0", "answer", "accept f0 -", "start"]);
+    bench.expect(&[
+        "confirm callee -",
+        "select f0",
+        "answer",
+        "accept f0 -",
+        "start",
+    ]);
     bench.caller(LegEvent::Confirmed(None));
     // The dialog is confirmed by now, and says so.
     bench.callee(LegEvent::Reanswered(sdp("held")));
-    bench.expect(&["describe callee f0 Answer held", "early-answer caller f0 ~held"]);
+    bench.expect(&[
+        "describe callee f0 Answer held",
+        "early-answer caller f0 ~held",
+    ]);
     // The next one is as any other.
     bench.callee(LegEvent::Offered(sdp("resume")));
     bench.expect(&["describe callee f0 Offer resume", "reoffer caller ~resume"]);
@@ -200,7 +220,13 @@ fn a_delayed_offer_passes_before_the_answer() {
     bench.caller(reanswered(1, "answer1"));
     bench.take();
     bench.callee(answered(1, None));
-    bench.expect(&["confirm callee -", "select f1", "answer", "accept f1 -", "start"]);
+    bench.expect(&[
+        "confirm callee -",
+        "select f1",
+        "answer",
+        "accept f1 -",
+        "start",
+    ]);
     bench.caller(LegEvent::Confirmed(None));
     assert_eq!(bench.call.state(), State::Up);
 }

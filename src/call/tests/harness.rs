@@ -513,10 +513,20 @@ fn sip_line(command: &SipCommand) -> String {
         }
         SipCommand::RefuseOffer(to, cause) => format!("refuse {} {}", side(*to), code(*cause)),
         SipCommand::EarlyReoffer(to, fork, body) => {
-            format!("early-reoffer {} f{} {}", side(*to), fork.0, text(Some(body)))
+            format!(
+                "early-reoffer {} f{} {}",
+                side(*to),
+                fork.0,
+                text(Some(body))
+            )
         }
         SipCommand::EarlyAnswer(to, fork, body) => {
-            format!("early-answer {} f{} {}", side(*to), fork.0, text(Some(body)))
+            format!(
+                "early-answer {} f{} {}",
+                side(*to),
+                fork.0,
+                text(Some(body))
+            )
         }
         SipCommand::EarlyRefuse(to, fork, cause) => {
             format!("early-refuse {} f{} {}", side(*to), fork.0, code(*cause))

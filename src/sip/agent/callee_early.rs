@@ -11,13 +11,13 @@
 //! Each PRACK goes to the target and by the route set of its own dialog, and none goes once the
 //! attempt is given up.
 
+use super::LegEvent;
 use super::body;
 use super::callee_leg::{Attempt, CalleeLeg};
 use super::compose::{self, Refusal};
 use super::core::{Owner, Wire};
 use super::early_media;
 use super::session::{Phase, Session};
-use super::LegEvent;
 use crate::call::event::{Cause, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::reliable::{self, Arrival, RAck, Taken};
@@ -249,9 +249,7 @@ impl CalleeLeg {
         let tag = Tag::read(message.to_tag());
         self.attempts
             .iter_mut()
-            .filter(|attempt| {
-                Some(attempt.tag) == tag && *attempt.call_id == *message.call_id()
-            })
+            .filter(|attempt| Some(attempt.tag) == tag && *attempt.call_id == *message.call_id())
             .flat_map(|attempt| attempt.forks.iter_mut())
             .find(|early| *early.tag == *message.from_tag())
     }
@@ -280,7 +278,10 @@ impl CalleeLeg {
 
     /// The time after a 491 may be over in any early dialog.
     pub(super) fn on_early_retry(&mut self, wire: &mut Wire<'_>) {
-        let early = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.forks);
+        let early = self
+            .attempts
+            .iter_mut()
+            .flat_map(|attempt| &mut attempt.forks);
         for reliable in early.filter_map(|early| early.reliable.as_mut()) {
             reliable.session.on_reinvite_timer(wire);
         }
@@ -305,7 +306,10 @@ impl CalleeLeg {
     }
 
     fn reliable_of(&mut self, wanted: impl Fn(&CalleeEarly) -> bool) -> Option<&mut Reliable> {
-        let mut early = self.attempts.iter_mut().flat_map(|attempt| &mut attempt.forks);
+        let mut early = self
+            .attempts
+            .iter_mut()
+            .flat_map(|attempt| &mut attempt.forks);
         early
             .find(|early| early.reliable.is_some() && wanted(early))
             .and_then(|early| early.reliable.as_deref_mut())

@@ -157,7 +157,9 @@ impl Invited {
         live.offering |= delayed && described && !live.session.settled;
         let times = (wire.core.t1(), wire.core.patience());
         let sent = (bytes, described);
-        let at = live.provisionals.sent((rseq, status), sent, wire.now, times);
+        let at = live
+            .provisionals
+            .sent((rseq, status), sent, wire.now, times);
         wire.core.arm(at, Timer::Provisional(wire.key));
         self.refresh_later((tag, status, None), wire);
     }
@@ -185,7 +187,11 @@ impl Invited {
     fn enliven(&mut self, place: usize, wire: &mut Wire<'_>) {
         let first = wire.core.below(FIRST_RSEQ).saturating_add(1);
         let first = u32::try_from(first).unwrap_or(1);
-        let Some(early) = self.forks.get_mut(place).filter(|early| early.live.is_none()) else {
+        let Some(early) = self
+            .forks
+            .get_mut(place)
+            .filter(|early| early.live.is_none())
+        else {
             return;
         };
         let Some(dialog) = Dialog::from_invite(&self.message, early.tag, self.path) else {
@@ -235,8 +241,7 @@ impl Invited {
         wire: &mut Wire<'_>,
     ) {
         let place = self.place_of(&message);
-        let Some((place, live)) =
-            place.and_then(|place| Some((place, self.live_at(place)?.1)))
+        let Some((place, live)) = place.and_then(|place| Some((place, self.live_at(place)?.1)))
         else {
             return turn_down((id, &message, path), &Refusal::of(481), wire);
         };
@@ -259,7 +264,9 @@ impl Invited {
     /// Repeats what is outstanding, or gives the call up for want of a PRACK: true then.
     fn on_provisional_timer(&mut self, wire: &mut Wire<'_>) -> bool {
         for early in &mut self.forks {
-            let Some(live) = &mut early.live else { continue };
+            let Some(live) = &mut early.live else {
+                continue;
+            };
             match live.provisionals.due(wire.now) {
                 Due::Nothing => {}
                 Due::GivenUp => return true,
@@ -382,7 +389,10 @@ impl CallerLeg {
         let Self::Invited(invited) = self else {
             return self.session();
         };
-        let mut live = invited.forks.iter_mut().filter_map(|early| early.live.as_mut());
+        let mut live = invited
+            .forks
+            .iter_mut()
+            .filter_map(|early| early.live.as_mut());
         live.find(|live| live.session.is_offering(id))
             .map(|live| &mut live.session)
     }

@@ -109,7 +109,9 @@ impl Agent {
         };
         let settings = self.core.settings.trunk(trunk);
         let screened = screened.and_then(|screened| match settings {
-            Some(trunk) if trunk.reliable == Reliability::Off && reliable::is_required(&message) => {
+            Some(trunk)
+                if trunk.reliable == Reliability::Off && reliable::is_required(&message) =>
+            {
                 Err(screening::unreliable())
             }
             _ => Ok(screened),

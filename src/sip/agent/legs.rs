@@ -172,7 +172,9 @@ impl Legs {
                 });
             }
             SipCommand::EarlyAnswer(Side::Callee, fork, body) => {
-                self.with(core, now, |_, callee, wire| callee.answer_early(fork, &body, wire));
+                self.with(core, now, |_, callee, wire| {
+                    callee.answer_early(fork, &body, wire)
+                });
             }
             SipCommand::EarlyAnswer(side, fork, body) => {
                 self.early(side, fork, core, now, |session, wire| {
@@ -338,8 +340,7 @@ impl Legs {
                 Side::Caller => caller.session(),
                 Side::Callee => callee.session(),
             };
-            let same =
-                |session: &&mut Session| session.dialog.matches_request(message);
+            let same = |session: &&mut Session| session.dialog.matches_request(message);
             if let Some(session) = session.filter(same) {
                 session.on_ack(message, wire);
             }

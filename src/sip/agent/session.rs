@@ -232,7 +232,9 @@ impl Session {
         (id, message, path): (TransactionId, &Message, Path),
         wire: &mut Wire<'_>,
     ) {
-        let wanted = self.unacknowledged.take_if(|rack| RAck::read(message) == Some(*rack));
+        let wanted = self
+            .unacknowledged
+            .take_if(|rack| RAck::read(message) == Some(*rack));
         let status = if wanted.is_some() { 200 } else { 481 };
         self.refuse((id, message, path), &Refusal::of(status), wire);
     }

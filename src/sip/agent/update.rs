@@ -58,7 +58,10 @@ impl Session {
 
     /// Notes whether the peer takes UPDATE: by the Allow that it sent last.
     pub(super) fn learn_allow(&mut self, message: &Message) {
-        let mut methods = message.all(Header::Allow).flat_map(|value| value.split(',')).peekable();
+        let mut methods = message
+            .all(Header::Allow)
+            .flat_map(|value| value.split(','))
+            .peekable();
         if methods.peek().is_some() {
             self.peer_updates = methods.any(|method| method.trim() == "UPDATE");
         }
@@ -72,7 +75,9 @@ impl Session {
 
     /// Whether an offer of ours is under way in this transaction.
     pub(super) fn is_offering(&self, id: TransactionId) -> bool {
-        self.outgoing.as_ref().is_some_and(|ours| ours.id == Some(id))
+        self.outgoing
+            .as_ref()
+            .is_some_and(|ours| ours.id == Some(id))
     }
 
     /// An UPDATE in an early dialog.

@@ -375,7 +375,14 @@ mod tests {
         assert_eq!(read("5 1 INVITE"), Some(wanted));
         assert_eq!(read("  5   1  INVITE "), Some(wanted));
         assert_eq!(wanted.write(), "5 1 INVITE");
-        for bad in ["5 1", "5 1 invite", "5 1 BYE", "x 1 INVITE", "5 99999999999 INVITE", "5 1 INVITE x"] {
+        for bad in [
+            "5 1",
+            "5 1 invite",
+            "5 1 BYE",
+            "x 1 INVITE",
+            "5 99999999999 INVITE",
+            "5 1 INVITE x",
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

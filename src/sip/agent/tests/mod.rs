@@ -512,7 +512,8 @@ fn ringing(world: &mut World) -> Ringing {
     world.receive(CALLEE, respond(&invite, 180, "bob"));
     let LegEvent::Progress {
         fork, status, body, ..
-    } = world.event(Side::Callee) else {
+    } = world.event(Side::Callee)
+    else {
         panic!("no progress");
     };
     assert_eq!((status, body), (180, None));

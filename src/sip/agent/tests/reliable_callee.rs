@@ -25,7 +25,10 @@ fn progress(world: &mut World) -> (Fork, u16, Option<Bytes>, bool) {
 /// An INVITE without an offer, from a caller that takes reliable responses or does not.
 fn delayed(world: &mut World, supported: bool) -> (CallKey, End, Message) {
     let caller = End::caller();
-    let mut invite = caller.invite().body("application/sdp", "").without("Content-Type");
+    let mut invite = caller
+        .invite()
+        .body("application/sdp", "")
+        .without("Content-Type");
     if supported {
         invite = invite.set("Supported", "timer, 100rel");
     }
@@ -141,7 +144,10 @@ fn forks_are_acknowledged_each_for_itself() {
     let mut pracks = Vec::new();
     for (tag, rseq, at) in [("one", 900, "198.51.100.41"), ("two", 3, "198.51.100.42")] {
         let contact = format!("<sip:bob@{at}:5060>");
-        world.receive(CALLEE, reliable(&invite, 180, tag, rseq).set("Contact", &contact));
+        world.receive(
+            CALLEE,
+            reliable(&invite, 180, tag, rseq).set("Contact", &contact),
+        );
         let prack = world.request(&format!("{at}:5060"), Method::Prack);
         assert_eq!(prack.get(Header::RAck), Some(&*format!("{rseq} 1 INVITE")));
         assert_eq!((prack.to_tag(), prack.cseq()), (tag, 2));
@@ -153,7 +159,10 @@ fn forks_are_acknowledged_each_for_itself() {
     assert_eq!((prack.to_tag(), prack.cseq()), ("one", 3));
     progress(&mut world);
     world.receive(CALLEE, respond(&invite, 200, "two").sdp(CALLEE_SDP));
-    assert!(matches!(world.event(Side::Callee), LegEvent::Answered { fork: Fork(1), .. }));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Answered { fork: Fork(1), .. }
+    ));
     world.command(key, SipCommand::Confirm(Side::Callee, None));
     let ack = world.request(CALLEE, Method::Ack);
     assert_eq!((ack.to_tag(), ack.cseq()), ("two", 1));
@@ -183,7 +192,10 @@ fn no_prack_goes_to_the_wrong_target_or_after_cancel() {
     }
     world.quiet();
     // Nor does one wait for what the call has to say no more.
-    world.command(key, SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()));
+    world.command(
+        key,
+        SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()),
+    );
     assert!(world.next("198.51.100.50:5099").is_none());
 }
 
@@ -210,15 +222,25 @@ fn a_to_tag_that_changes_between_180_and_200_is_followed() {
     let body = Some(OFFER.into());
     world.command(key, SipCommand::Accept { fork, body });
     let answer = world.response(CALLER, 200);
-    assert_ne!(answer.to_tag(), ringing.to_tag(), "the caller is told as much");
+    assert_ne!(
+        answer.to_tag(),
+        ringing.to_tag(),
+        "the caller is told as much"
+    );
     caller.learn(&answer);
     world.receive(CALLER, caller.ack());
-    assert!(matches!(world.event(Side::Caller), LegEvent::Confirmed(None)));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Confirmed(None)
+    ));
     world.command(key, SipCommand::Bye(Side::Callee, cause(0, 16)));
     let bye = world.request("198.51.100.60:5060", Method::Bye);
     assert_eq!(bye.to_tag(), "late");
     world.command(key, SipCommand::Bye(Side::Caller, cause(0, 16)));
-    assert_eq!(world.request(CALLER, Method::Bye).from_tag(), answer.to_tag());
+    assert_eq!(
+        world.request(CALLER, Method::Bye).from_tag(),
+        answer.to_tag()
+    );
 }
 
 #[test]
@@ -227,9 +249,15 @@ fn an_offer_in_a_reliable_response_is_answered_by_its_prack() {
     let (key, _, invite) = delayed(&mut world, true);
     assert_eq!(invite.get(Header::Supported), Some("100rel"));
     world.receive(CALLEE, reliable(&invite, 183, "bob", 9).sdp(CALLEE_SDP));
-    assert_eq!(progress(&mut world), (Fork(0), 183, Some(CALLEE_SDP.into()), true));
+    assert_eq!(
+        progress(&mut world),
+        (Fork(0), 183, Some(CALLEE_SDP.into()), true)
+    );
     world.quiet(); // the PRACK waits for the answer
-    world.command(key, SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()));
+    world.command(
+        key,
+        SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()),
+    );
     let prack = world.request(CALLEE, Method::Prack);
     assert_eq!(prack.body(), OFFER);
     assert_eq!(prack.get(Header::RAck), Some("9 1 INVITE"));
@@ -243,7 +271,10 @@ fn an_answer_that_the_callee_refuses_ends_the_attempt() {
     let (key, _, invite) = delayed(&mut world, true);
     world.receive(CALLEE, reliable(&invite, 183, "bob", 9).sdp(CALLEE_SDP));
     progress(&mut world);
-    world.command(key, SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()));
+    world.command(
+        key,
+        SipCommand::EarlyAnswer(Side::Callee, Fork(0), OFFER.into()),
+    );
     let prack = world.request(CALLEE, Method::Prack);
     world.receive(CALLEE, respond(&prack, 488, ""));
     world.request(CALLEE, Method::Cancel);
@@ -260,7 +291,10 @@ fn a_bare_prack_that_fails_changes_nothing() {
     world.receive(CALLEE, respond(&prack, 481, ""));
     world.quiet();
     world.receive(CALLEE, respond(&invite, 200, "bob").sdp(CALLEE_SDP));
-    assert!(matches!(world.event(Side::Callee), LegEvent::Answered { .. }));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Answered { .. }
+    ));
 }
 
 /// Without a way to bring an offer to the caller before the answer, none is asked for.

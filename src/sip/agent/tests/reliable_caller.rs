@@ -21,7 +21,12 @@ fn calling(world: &mut World, header: Option<&str>, offer: bool) -> (CallKey, En
     (key, caller)
 }
 
-fn provide(world: &mut World, key: CallKey, (fork, status): (u16, u16), body: Option<&'static str>) {
+fn provide(
+    world: &mut World,
+    key: CallKey,
+    (fork, status): (u16, u16),
+    body: Option<&'static str>,
+) {
     let fork = Fork(fork);
     let body = body.map(Bytes::from);
     world.command(key, SipCommand::Progress { fork, status, body });
@@ -57,7 +62,11 @@ fn what_a_caller_says_decides_what_goes_reliably() {
             let response = world.response(CALLER, 183);
             let told = (header, policy, body.is_some());
             assert_eq!(response.get(Header::RSeq).is_some(), expected, "{told:?}");
-            assert_eq!(response.get(Header::Require).is_some(), expected, "{told:?}");
+            assert_eq!(
+                response.get(Header::Require).is_some(),
+                expected,
+                "{told:?}"
+            );
         }
     }
 }
@@ -107,8 +116,14 @@ fn a_prack_at_the_same_instant_stops_the_repeats() {
         world.receive(CALLER, prack(&mut caller, &response));
         world.response(CALLER, 200);
     }
-    assert!(matches!(world.event(Side::Caller), LegEvent::Pending(Fork(0))));
-    assert!(matches!(world.event(Side::Caller), LegEvent::Settled(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Pending(Fork(0))
+    ));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Settled(Fork(0))
+    ));
     world.pass_millis(32_000);
     world.quiet();
 }
@@ -120,7 +135,10 @@ fn only_one_is_outstanding_and_the_numbers_rise_by_one() {
     provide(&mut world, key, (0, 180), None);
     let first = world.response(CALLER, 180);
     provide(&mut world, key, (0, 183), Some(OFFER));
-    assert!(matches!(world.event(Side::Caller), LegEvent::Pending(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Pending(Fork(0))
+    ));
     world.quiet();
     world.receive(CALLER, prack(&mut caller, &first));
     world.response(CALLER, 200);
@@ -134,7 +152,10 @@ fn only_one_is_outstanding_and_the_numbers_rise_by_one() {
     assert_ne!(other.to_tag(), first.to_tag());
     world.receive(CALLER, prack(&mut caller, &second));
     world.response(CALLER, 200);
-    assert!(matches!(world.event(Side::Caller), LegEvent::Settled(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Settled(Fork(0))
+    ));
     world.receive(CALLER, prack(&mut caller, &other));
     world.response(CALLER, 200);
     world.quiet();
@@ -148,7 +169,12 @@ fn a_prack_that_acknowledges_nothing_is_481() {
     let ringing = world.response(CALLER, 180);
     caller.learn(&ringing);
     let good = rack(&ringing);
-    for bad in ["99999 1 INVITE", &good.replace(" 1 ", " 2 "), "x", &good.replace("INVITE", "BYE")] {
+    for bad in [
+        "99999 1 INVITE",
+        &good.replace(" 1 ", " 2 "),
+        "x",
+        &good.replace("INVITE", "BYE"),
+    ] {
         world.receive(CALLER, caller.request("PRACK").set("RAck", bad));
         world.response(CALLER, 481);
     }
@@ -195,7 +221,10 @@ fn a_200_that_crosses_the_prack_of_a_180_stops_the_ringing() {
     world.response(CALLER, 481);
     provide(&mut world, key, (0, 180), None);
     world.receive(CALLER, caller.ack().set("CSeq", "1 ACK"));
-    assert!(matches!(world.event(Side::Caller), LegEvent::Confirmed(None)));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Confirmed(None)
+    ));
     world.pass_millis(33_000);
     world.quiet();
 }
@@ -210,7 +239,13 @@ fn a_cancelled_call_repeats_nothing() {
     world.response(CALLER, 200);
     world.event(Side::Caller);
     let cause = cause(487, 0);
-    world.command(key, SipCommand::Reject { cause, retry_after: 0 });
+    world.command(
+        key,
+        SipCommand::Reject {
+            cause,
+            retry_after: 0,
+        },
+    );
     world.response(CALLER, 487);
     world.gone();
     world.receive(CALLER, prack(&mut caller, &ringing));
@@ -225,7 +260,10 @@ fn an_offer_goes_reliably_and_its_answer_comes_by_prack() {
     let (key, mut caller) = calling(&mut world, Some("Supported"), false);
     provide(&mut world, key, (0, 183), Some(OFFER));
     let early = world.response(CALLER, 183);
-    assert!(matches!(world.event(Side::Caller), LegEvent::Pending(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Pending(Fork(0))
+    ));
     world.receive(CALLER, prack(&mut caller, &early).sdp(CALLER_SDP));
     let response = world.response(CALLER, 200);
     assert!(response.body().is_empty());
@@ -233,12 +271,24 @@ fn an_offer_goes_reliably_and_its_answer_comes_by_prack() {
         panic!();
     };
     assert_eq!(answer, CALLER_SDP);
-    assert!(matches!(world.event(Side::Caller), LegEvent::Settled(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Settled(Fork(0))
+    ));
     // The 200 has no description: its ACK has none either, and is all the same an ACK.
-    world.command(key, SipCommand::Accept { fork: Fork(0), body: None });
+    world.command(
+        key,
+        SipCommand::Accept {
+            fork: Fork(0),
+            body: None,
+        },
+    );
     assert!(world.response(CALLER, 200).body().is_empty());
     world.receive(CALLER, caller.ack().set("CSeq", "1 ACK"));
-    assert!(matches!(world.event(Side::Caller), LegEvent::Confirmed(None)));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Confirmed(None)
+    ));
 }
 
 /// RFC 3262 §5: the first reliable response to an INVITE without an offer carries one.
@@ -271,10 +321,19 @@ fn an_offer_in_a_prack_is_answered_in_its_200() {
     let early = world.response(CALLER, 183);
     assert!(matches!(world.event(Side::Caller), LegEvent::Pending(_)));
     world.receive(CALLER, prack(&mut caller, &early).sdp(CALLER_SDP));
-    assert!(matches!(world.event(Side::Caller), LegEvent::EarlyOffered(Fork(0), _)));
-    assert!(matches!(world.event(Side::Caller), LegEvent::Settled(Fork(0))));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::EarlyOffered(Fork(0), _)
+    ));
+    assert!(matches!(
+        world.event(Side::Caller),
+        LegEvent::Settled(Fork(0))
+    ));
     world.quiet();
-    world.command(key, SipCommand::EarlyAnswer(Side::Caller, Fork(0), OFFER.into()));
+    world.command(
+        key,
+        SipCommand::EarlyAnswer(Side::Caller, Fork(0), OFFER.into()),
+    );
     let response = world.response(CALLER, 200);
     assert_eq!(response.body(), OFFER);
     assert_eq!(response.method(), Method::Prack);
@@ -285,7 +344,10 @@ fn an_offer_in_a_prack_is_answered_in_its_200() {
     world.receive(CALLER, prack(&mut caller, &early).sdp(CALLER_SDP));
     world.event(Side::Caller);
     world.event(Side::Caller);
-    world.command(key, SipCommand::EarlyRefuse(Side::Caller, Fork(0), cause(488, 88)));
+    world.command(
+        key,
+        SipCommand::EarlyRefuse(Side::Caller, Fork(0), cause(488, 88)),
+    );
     world.response(CALLER, 488);
     world.pass_millis(30_000);
     world.quiet();
@@ -293,7 +355,11 @@ fn an_offer_in_a_prack_is_answered_in_its_200() {
 
 #[test]
 fn a_trunk_that_asks_is_told_of_early_media() {
-    for (asked, trusted, told) in [(true, true, true), (false, true, false), (true, false, false)] {
+    for (asked, trusted, told) in [
+        (true, true, true),
+        (false, true, false),
+        (true, false, false),
+    ] {
         let mut settings = settings();
         settings.trunks[0].as_mut().unwrap().trusted = trusted;
         let mut world = World::with(settings);

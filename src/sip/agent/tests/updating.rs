@@ -33,7 +33,9 @@ fn an_update_without_offer_refreshes_the_target_and_goes_nowhere() {
     let Up {
         key, mut caller, ..
     } = up(&mut world);
-    let update = caller.request("UPDATE").set("Contact", "<sip:joe@192.0.2.12:5099>");
+    let update = caller
+        .request("UPDATE")
+        .set("Contact", "<sip:joe@192.0.2.12:5099>");
     world.receive(CALLER, update);
     assert!(world.response(CALLER, 200).body().is_empty());
     world.quiet();
@@ -65,10 +67,16 @@ fn an_offer_by_update_passes_as_update_where_the_other_side_takes_it() {
             if !updates {
                 world.request(other, Method::Ack);
             }
-            assert!(matches!(world.event(side.other()), LegEvent::Reanswered(Some(_))));
+            assert!(matches!(
+                world.event(side.other()),
+                LegEvent::Reanswered(Some(_))
+            ));
             world.command(call.key, answer(side));
             let response = world.response(at, 200);
-            assert_eq!((response.method(), response.body().as_ref()), (Method::Update, OFFER.as_bytes()));
+            assert_eq!(
+                (response.method(), response.body().as_ref()),
+                (Method::Update, OFFER.as_bytes())
+            );
             world.pass_millis(40_000); // an UPDATE's 200 has no ACK to wait for
             world.quiet();
             hang_up(&mut world, call);
@@ -95,7 +103,10 @@ fn an_update_that_crosses_is_491_and_one_after_another_500() {
     world.receive(CALLER, call.caller.request("UPDATE").sdp(CALLER_SDP));
     world.event(Side::Caller);
     // Theirs is unanswered.
-    for draft in [call.caller.request("UPDATE").sdp(CALLER_SDP), call.caller.request("UPDATE")] {
+    for draft in [
+        call.caller.request("UPDATE").sdp(CALLER_SDP),
+        call.caller.request("UPDATE"),
+    ] {
         world.receive(CALLER, draft);
         let refused = world.response(CALLER, 500);
         let seconds: u32 = refused.get(Header::RetryAfter).unwrap().parse().unwrap();
@@ -124,7 +135,10 @@ fn no_491_outlives_what_it_was_for() {
     let mut call = up_with(&mut world, true);
     for end in [200, 488, 500] {
         world.receive(CALLER, call.caller.request("UPDATE").sdp(CALLER_SDP));
-        assert!(matches!(world.event(Side::Caller), LegEvent::Offered(_)), "{end}");
+        assert!(
+            matches!(world.event(Side::Caller), LegEvent::Offered(_)),
+            "{end}"
+        );
         world.command(call.key, reoffer(Side::Callee));
         let update = world.request(CALLEE, Method::Update);
         world.receive(CALLEE, call.callee.request("UPDATE").sdp(CALLEE_SDP));
@@ -141,13 +155,22 @@ fn no_491_outlives_what_it_was_for() {
             world.response(CALLER, 200);
         } else {
             assert!(matches!(event, LegEvent::Unanswered(_)));
-            world.command(call.key, SipCommand::RefuseOffer(Side::Caller, cause(488, 0)));
+            world.command(
+                call.key,
+                SipCommand::RefuseOffer(Side::Caller, cause(488, 0)),
+            );
             world.response(CALLER, 488);
         }
         // The callee tries again: now there is nothing in its way, by either method.
         world.receive(CALLEE, call.callee.request("UPDATE").sdp(CALLEE_SDP));
-        assert!(matches!(world.event(Side::Callee), LegEvent::Offered(_)), "{end}");
-        world.command(call.key, SipCommand::RefuseOffer(Side::Callee, cause(488, 0)));
+        assert!(
+            matches!(world.event(Side::Callee), LegEvent::Offered(_)),
+            "{end}"
+        );
+        world.command(
+            call.key,
+            SipCommand::RefuseOffer(Side::Callee, cause(488, 0)),
+        );
         world.response(CALLEE, 488);
     }
     hang_up(&mut world, call);
@@ -189,8 +212,14 @@ fn an_update_of_ours_is_tried_again_after_491_and_500() {
         world.pass_millis(1);
         let third = world.request(at, Method::Update);
         world.receive(at, respond(&third, 491, ""));
-        assert!(matches!(world.event(side), LegEvent::Unanswered(_)), "thrice is enough");
-        world.command(call.key, SipCommand::RefuseOffer(side.other(), cause(488, 0)));
+        assert!(
+            matches!(world.event(side), LegEvent::Unanswered(_)),
+            "thrice is enough"
+        );
+        world.command(
+            call.key,
+            SipCommand::RefuseOffer(side.other(), cause(488, 0)),
+        );
         world.sent.clear();
     }
 }
@@ -219,7 +248,10 @@ fn an_update_in_a_dialog_that_is_gone_ends_the_leg() {
     world.command(call.key, reoffer(Side::Callee));
     let update = world.request(CALLEE, Method::Update);
     world.receive(CALLEE, respond(&update, 481, ""));
-    assert!(matches!(world.event(Side::Callee), LegEvent::Lost(Cause { sip: 481, .. })));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Lost(Cause { sip: 481, .. })
+    ));
 }
 
 /// A call with an early dialog that is settled on both sides: the callee's 183 and ours went
@@ -233,13 +265,21 @@ struct Early {
 
 fn early(world: &mut World) -> Early {
     let mut caller = End::caller();
-    world.receive(CALLER, caller.invite().set("Supported", "100rel").set("Allow", ALLOW));
+    world.receive(
+        CALLER,
+        caller
+            .invite()
+            .set("Supported", "100rel")
+            .set("Allow", ALLOW),
+    );
     world.response(CALLER, 100);
     let (key, _) = world.invited();
     world.command(key, SipCommand::Dial(Box::new(dial())));
     assert!(matches!(world.said(), Output::CalleeLeg(..)));
     let invite = world.request(CALLEE, Method::Invite);
-    let progress = respond(&invite, 183, "bob").set("Require", "100rel").set("RSeq", "4");
+    let progress = respond(&invite, 183, "bob")
+        .set("Require", "100rel")
+        .set("RSeq", "4");
     world.receive(CALLEE, progress.set("Allow", ALLOW).sdp(CALLEE_SDP));
     let prack = world.request(CALLEE, Method::Prack);
     world.receive(CALLEE, respond(&prack, 200, ""));
@@ -265,7 +305,10 @@ fn early(world: &mut World) -> Early {
 
 #[test]
 fn an_update_passes_between_early_dialogs_both_ways() {
-    for (at, side, other) in [(CALLER, Side::Caller, CALLEE), (CALLEE, Side::Callee, CALLER)] {
+    for (at, side, other) in [
+        (CALLER, Side::Caller, CALLEE),
+        (CALLEE, Side::Callee, CALLER),
+    ] {
         let mut world = World::new();
         let mut call = early(&mut world);
         let end = match side {
@@ -273,7 +316,10 @@ fn an_update_passes_between_early_dialogs_both_ways() {
             Side::Callee => &mut call.callee,
         };
         world.receive(at, end.request("UPDATE").sdp(CALLER_SDP));
-        assert!(matches!(world.event(side), LegEvent::EarlyOffered(Fork(0), _)));
+        assert!(matches!(
+            world.event(side),
+            LegEvent::EarlyOffered(Fork(0), _)
+        ));
         let offer = SipCommand::EarlyReoffer(side.other(), Fork(0), OFFER.into());
         world.command(call.key, offer);
         let update = world.request(other, Method::Update);
@@ -282,18 +328,36 @@ fn an_update_passes_between_early_dialogs_both_ways() {
         let LegEvent::EarlyReanswered(Fork(0), Some(_)) = world.event(side.other()) else {
             panic!();
         };
-        world.command(call.key, SipCommand::EarlyAnswer(side, Fork(0), OFFER.into()));
+        world.command(
+            call.key,
+            SipCommand::EarlyAnswer(side, Fork(0), OFFER.into()),
+        );
         let response = world.response(at, 200);
-        assert_eq!((response.method(), response.body().as_ref()), (Method::Update, OFFER.as_bytes()));
+        assert_eq!(
+            (response.method(), response.body().as_ref()),
+            (Method::Update, OFFER.as_bytes())
+        );
         // The answer of the call needs no description any more, and numbers go on.
         world.receive(CALLEE, respond(&call.invite, 200, "bob"));
-        assert!(matches!(world.event(Side::Callee), LegEvent::Answered { body: None, .. }));
+        assert!(matches!(
+            world.event(Side::Callee),
+            LegEvent::Answered { body: None, .. }
+        ));
         world.command(call.key, SipCommand::Confirm(Side::Callee, None));
         assert_eq!(world.request(CALLEE, Method::Ack).cseq(), 1);
-        world.command(call.key, SipCommand::Accept { fork: Fork(0), body: None });
+        world.command(
+            call.key,
+            SipCommand::Accept {
+                fork: Fork(0),
+                body: None,
+            },
+        );
         world.response(CALLER, 200);
         world.receive(CALLER, call.caller.ack().set("CSeq", "1 ACK"));
-        assert!(matches!(world.event(Side::Caller), LegEvent::Confirmed(None)));
+        assert!(matches!(
+            world.event(Side::Caller),
+            LegEvent::Confirmed(None)
+        ));
         let up = Up {
             key: call.key,
             caller: call.caller,
@@ -315,14 +379,29 @@ fn an_exchange_goes_on_over_the_answer() {
     world.command(call.key, offer);
     let update = world.request(CALLEE, Method::Update);
     world.receive(CALLEE, respond(&call.invite, 200, "bob"));
-    assert!(matches!(world.event(Side::Callee), LegEvent::Answered { .. }));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Answered { .. }
+    ));
     world.command(call.key, SipCommand::Confirm(Side::Callee, None));
     world.request(CALLEE, Method::Ack);
-    world.command(call.key, SipCommand::Accept { fork: Fork(0), body: None });
+    world.command(
+        call.key,
+        SipCommand::Accept {
+            fork: Fork(0),
+            body: None,
+        },
+    );
     world.response(CALLER, 200);
     world.receive(CALLEE, respond(&update, 200, "").sdp(CALLEE_SDP));
-    assert!(matches!(world.event(Side::Callee), LegEvent::Reanswered(Some(_))));
-    world.command(call.key, SipCommand::EarlyAnswer(Side::Caller, Fork(0), OFFER.into()));
+    assert!(matches!(
+        world.event(Side::Callee),
+        LegEvent::Reanswered(Some(_))
+    ));
+    world.command(
+        call.key,
+        SipCommand::EarlyAnswer(Side::Caller, Fork(0), OFFER.into()),
+    );
     assert_eq!(world.response(CALLER, 200).method(), Method::Update);
 }
 
@@ -331,7 +410,10 @@ fn an_early_update_that_cannot_pass_is_told_at_once() {
     // The caller's early dialog has no PRACK: its own first offer is unanswered for good.
     let mut world = World::new();
     let call = ringing(&mut world);
-    world.command(call.key, SipCommand::EarlyReoffer(Side::Caller, Fork(0), OFFER.into()));
+    world.command(
+        call.key,
+        SipCommand::EarlyReoffer(Side::Caller, Fork(0), OFFER.into()),
+    );
     assert!(matches!(
         world.event(Side::Caller),
         LegEvent::EarlyUnanswered(Fork(0), Cause { sip: 504, .. })
@@ -344,7 +426,12 @@ fn an_early_update_that_cannot_pass_is_told_at_once() {
     world.response(CALLEE, 200);
     let mut caller = call.caller.clone();
     world.receive(CALLER, caller.request("UPDATE").sdp(CALLER_SDP));
-    assert!(world.response(CALLER, 500).get(Header::RetryAfter).is_some());
+    assert!(
+        world
+            .response(CALLER, 500)
+            .get(Header::RetryAfter)
+            .is_some()
+    );
     world.receive(CALLER, caller.request("UPDATE"));
     world.response(CALLER, 200);
     world.quiet();
