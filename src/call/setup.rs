@@ -429,7 +429,8 @@ impl Call {
         now: Now,
         context: &mut Context<'_>,
     ) {
-        if !matches!(status, 180..=183) && body.is_none() {
+        let told = matches!(status, 180..=183);
+        if !told && !(reliable && body.is_some()) {
             return;
         }
         let Some(setup) = &mut self.setup else { return };
@@ -454,6 +455,9 @@ impl Call {
         };
         setup.media_seen = true;
         setup.keep_early(fork, body.clone());
+        if !told {
+            return; // the answer, in a response that says nothing to a caller
+        }
         // While another exchange is under way it cannot be told whose answer this would be.
         let free = self.exchange.is_none();
         if passed && free && !muted && setup.early_body(fork).is_some() {

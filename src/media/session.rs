@@ -188,7 +188,7 @@ impl Session {
                 self.outputs.push_back(Output::Event(event));
             }
             (State::Open, MediaCommand::Select(fork)) => self.select(fork, context),
-            (State::Open, MediaCommand::Rollback) => self.exchange = self.first.take(),
+            (State::Open, MediaCommand::Rollback) => self.roll_back(),
             (State::Open, MediaCommand::Start) => self.start(context),
             (State::Open, MediaCommand::Close) => self.close(context),
             // A description that comes too early or too late is owed its answer all the same.
@@ -291,6 +291,13 @@ impl Session {
         self.dialogs.retain(|dialog| Some(dialog.fork) == selected);
         self.dialogs.shrink_to_fit();
         self.install(context);
+    }
+
+    /// Before the answer the INVITE's own offer stands: other forks may answer it.
+    fn roll_back(&mut self) {
+        if self.started || self.first.is_some() {
+            self.exchange = self.first.take();
+        }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {

@@ -77,6 +77,10 @@ impl Phones {
             "Warning: 399 {} \"{number}\"\r\nContact: <sip:{number}@{}>\r\nRetry-After: 3 ({number})\r\n",
             self.address, self.address
         );
+        self.stop_ringing(id);
+        let Some(line) = self.lines.get(id) else {
+            return;
+        };
         let phrase = format!("{status} Refused by {number}");
         let tag = format!("f0x{number}");
         let text = reply(&line.invite, &phrase, &tag, &extra, "");
@@ -107,6 +111,7 @@ impl Phones {
     }
 
     fn accept(&mut self, id: &str, fork: u8, now: Instant) {
+        self.stop_ringing(id);
         let Some(line) = self.lines.get(id) else {
             return;
         };

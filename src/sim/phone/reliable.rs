@@ -57,6 +57,7 @@ impl Phones {
         // An offer, where the INVITE had none.
         let offered = line.delayed_offer && !body(text).is_empty();
         line.answered_early |= offered;
+        let described = !body(text).is_empty();
         let answer = if offered {
             description(&line.number, line.media, "sendrecv", 1)
         } else {
@@ -74,6 +75,9 @@ impl Phones {
         if let Some(line) = self.lines.get_mut(id) {
             line.target = target;
             line.remote = remote;
+        }
+        if described {
+            self.learn_media(id, text);
         }
     }
 
@@ -104,6 +108,12 @@ impl Phones {
     pub(super) fn is_unpracked(&self, id: &str) -> bool {
         let key = (id.to_owned(), "reliable 0".to_owned());
         self.repeats.contains_key(&key)
+    }
+
+    /// Callee: nothing is repeated after the final response.
+    pub(super) fn stop_ringing(&mut self, id: &str) {
+        self.repeats
+            .retain(|(call, key), _| call != id || !key.starts_with("reliable "));
     }
 
     /// Callee: a PRACK.
