@@ -138,7 +138,7 @@ fn a_refused_early_offer_changes_nothing() {
         (488, "488/0"),
         (504, "504/0"),
         (500, "488/0"),
-        (491, "488/0"),
+        (491, "491/0"),
     ] {
         let mut bench = settled();
         bench.callee(offered(0, "hold"));

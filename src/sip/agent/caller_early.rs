@@ -133,14 +133,21 @@ impl Invited {
 
     fn provide_reliably(&mut self, place: usize, response: Waiting, wire: &mut Wire<'_>) {
         self.enliven(place, wire);
-        let Some((tag, live)) = self.live_at(place) else {
+        let Some((_, live)) = self.live_at(place) else {
             return;
         };
-        let described = response.body.is_some();
-        if described && !live.provisionals.owes_description() {
+        if response.body.is_some() && !live.provisionals.owes_description() {
             let fork = live.session.fork;
             wire.event(Side::Caller, LegEvent::Pending(fork));
         }
+        self.send_reliably(place, response, wire);
+    }
+
+    /// Sends one, or has it wait for the one before.
+    fn send_reliably(&mut self, place: usize, response: Waiting, wire: &mut Wire<'_>) {
+        let Some((tag, live)) = self.live_at(place) else {
+            return;
+        };
         let Some(rseq) = live.provisionals.number() else {
             if !live.provisionals.wait(response) {
                 wire.core.count("sip_bounds", "provisionals");
@@ -148,6 +155,7 @@ impl Invited {
             return;
         };
         let Waiting { status, body } = response;
+        let described = body.is_some();
         let bytes = self.compose((status, body.as_ref()), tag, Some(rseq), wire);
         let sent = wire.respond(Side::Caller, self.id, status, bytes);
         let delayed = self.is_delayed();
@@ -257,7 +265,7 @@ impl Invited {
             wire.event(Side::Caller, LegEvent::Settled(live.session.fork));
         }
         if let Some(next) = live.provisionals.take_waiting() {
-            self.provide_reliably(place, next, wire);
+            self.send_reliably(place, next, wire);
         }
     }
 

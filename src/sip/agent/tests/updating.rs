@@ -63,7 +63,9 @@ fn an_offer_by_update_passes_as_update_where_the_other_side_takes_it() {
             };
             let request = world.request(other, method);
             assert_eq!(request.body(), OFFER);
-            world.receive(other, respond(&request, 200, "").sdp(CALLEE_SDP));
+            let contact = format!("<sip:{other}>");
+            let response = respond(&request, 200, "").set("Contact", &contact);
+            world.receive(other, response.sdp(CALLEE_SDP));
             if !updates {
                 world.request(other, Method::Ack);
             }
