@@ -34,8 +34,10 @@ pub(super) struct CalleeEarly {
     pub(super) tag: Box<str>,
     /// Its state, once a response in it was reliable.
     pub(super) reliable: Option<Box<Reliable>>,
-    /// The last word of a trusted trunk: its early media is not to be heard (RFC 5009).
-    pub(super) muted: bool,
+    /// The trunk's word on early media counts.
+    trusted: bool,
+    /// Its last word: early media is not to be heard (RFC 5009).
+    muted: bool,
 }
 
 /// An early dialog with a reliable response.
@@ -53,20 +55,22 @@ pub(super) struct Reliable {
 pub(super) type Origin<'a> = ((Tag, &'a str), &'a str, Path);
 
 impl CalleeEarly {
-    pub(super) fn new(fork: Fork, tag: &str) -> Self {
+    pub(super) fn new(fork: Fork, tag: &str, trusted: bool) -> Self {
         Self {
             fork,
             tag: tag.into(),
             reliable: None,
+            trusted,
             muted: false,
         }
     }
 
-    /// Takes a trusted trunk's word on early media.
-    pub(super) fn hear(&mut self, message: &Message) {
-        if let Some(authorised) = early_media::authorised(message) {
-            self.muted = !authorised;
-        }
+    /// Takes a trusted trunk's word on early media: true if it may be heard now and might not before.
+    fn hear(&mut self, message: &Message) -> bool {
+        let Some(authorised) = early_media::authorised(message).filter(|_| self.trusted) else {
+            return false;
+        };
+        std::mem::replace(&mut self.muted, !authorised) && authorised
     }
 
     /// A reliable response with this RSeq: acknowledges it unless it carries an `offer`. False where
@@ -113,6 +117,16 @@ impl CalleeEarly {
         (id, message, path): (TransactionId, Message, Path),
         wire: &mut Wire<'_>,
     ) {
+        if self.hear(&message) {
+            let event = LegEvent::Progress {
+                fork: self.fork,
+                status: 183,
+                body: None,
+                reliable: false,
+                muted: false,
+            };
+            wire.event(Side::Callee, event);
+        }
         if let Some(reliable) = &mut self.reliable {
             return reliable.session.on_early_update((id, message, path), wire);
         }
@@ -194,9 +208,7 @@ impl Attempt {
         wire: &mut Wire<'_>,
     ) -> Option<LegEvent> {
         let early = self.forks.iter_mut().find(|early| early.fork == fork)?;
-        if self.trusted {
-            early.hear(message);
-        }
+        early.hear(message);
         let rseq = reliable::sequence(message).filter(|_| self.reliable);
         let mut body = body::session_if_any(message);
         if let Some(rseq) = rseq {

@@ -79,7 +79,7 @@ pub(super) struct Attempt {
     /// It carried no offer.
     pub(super) delayed: bool,
     /// The trunk's word on early media counts (RFC 5009).
-    pub(super) trusted: bool,
+    trusted: bool,
     /// A provisional response has come: a CANCEL may go (§9.1).
     provisional: bool,
     given_up: Option<GivenUp>,
@@ -269,7 +269,9 @@ impl CalleeLeg {
             None => {
                 let fork = Fork(self.next_fork);
                 self.next_fork = self.next_fork.saturating_add(1);
-                attempt.forks.push(CalleeEarly::new(fork, message.to_tag()));
+                attempt
+                    .forks
+                    .push(CalleeEarly::new(fork, message.to_tag(), attempt.trusted));
                 fork
             }
         };

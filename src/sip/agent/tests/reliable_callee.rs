@@ -329,6 +329,19 @@ fn a_trusted_trunk_says_whether_early_media_is_heard() {
         world.receive(CALLEE, early.sdp(CALLEE_SDP));
         assert_eq!(muted(&mut world), expected, "{value}");
     }
+    // An UPDATE says so, too.
+    let mut callee = End::callee(&invite, "bob");
+    let update = callee.request("UPDATE");
+    world.receive(CALLEE, update.set("P-Early-Media", "sendrecv"));
+    world.response(CALLEE, 200);
+    let LegEvent::Progress { muted, body, .. } = world.event(Side::Callee) else {
+        panic!();
+    };
+    assert_eq!((muted, body), (false, None));
+    let update = callee.request("UPDATE");
+    world.receive(CALLEE, update.set("P-Early-Media", "sendrecv"));
+    world.response(CALLEE, 200);
+    world.quiet(); // nothing new
     let mut settings = settings();
     settings.trunks[1].as_mut().unwrap().trusted = false;
     let mut world = World::with(settings);
