@@ -334,10 +334,13 @@ fn a_trusted_trunk_says_whether_early_media_is_heard() {
     let update = callee.request("UPDATE");
     world.receive(CALLEE, update.set("P-Early-Media", "sendrecv"));
     world.response(CALLEE, 200);
-    let LegEvent::Progress { muted, body, .. } = world.event(Side::Callee) else {
+    let LegEvent::Progress {
+        muted: still, body, ..
+    } = world.event(Side::Callee)
+    else {
         panic!();
     };
-    assert_eq!((muted, body), (false, None));
+    assert_eq!((still, body), (false, None));
     let update = callee.request("UPDATE");
     world.receive(CALLEE, update.set("P-Early-Media", "sendrecv"));
     world.response(CALLEE, 200);
