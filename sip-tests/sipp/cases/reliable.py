@@ -24,7 +24,7 @@ def prack(cseq=2, body=None, rack="[$rseq] 1 INVITE"):
 
 
 def acknowledged(cseq=2, body=None, check=None):
-    return [prack(cseq, body), r(200, check=check)]
+    return [prack(cseq, body), r(200, check=check, rrs=False)]
 
 
 def callee_rings(status=183, body=None, extra=RELIABLE, check=None):
@@ -62,10 +62,10 @@ case("legs: a caller that supports 100rel gets an 18x with SDP reliably, another
      uac=[invite(extra=(SUPPORTED,)), trying(), r(180, absent=BARE), reliable(183, check=AUDIO), *acknowledged(), answered(), ack(), Sound(), *hang_up(3)],
      uas=[invited(), ring(), ring(status=183, body=sdp()), after_prack(), *callee_answers(), Sound(), *hung_up()], record=DONE)
 case("legs: both legs reliable, each with its own numbers", "3 prack caller", "3 prack callee", "3 prack apart",
-     uac=[invite(extra=(REQUIRED,)), trying(), reliable(183, check=AUDIO, absent=["RSeq: 77\r"]), *acknowledged(), answered(), ack(), Sound(), *hang_up(3)],
+     uac=[invite(extra=(REQUIRED,)), trying(), reliable(183, check=AUDIO), *acknowledged(), answered(), ack(), Sound(), *hang_up(3)],
      uas=[invited(), *callee_rings(body=sdp()), after_prack(), *callee_answers(False), Sound(), *hung_up()], record=DONE)
 case("legs: a PRACK that acknowledges nothing is 481", "3 prack caller",
-     uac=[invite(extra=(REQUIRED,)), trying(), reliable(180), prack(2, rack="99999 1 INVITE"), r(481), *acknowledged(3), answered(), ack(), Sound(),
+     uac=[invite(extra=(REQUIRED,)), trying(), reliable(180), prack(2, rack="99999 1 INVITE"), r(481, rrs=False), *acknowledged(3), answered(), ack(), Sound(),
           *hang_up(4)],
      uas=[invited(), ring(), after_prack(), *callee_answers(), Sound(), *hung_up()], record=DONE)
 case("legs: the 200 waits for the PRACK of what was described reliably", "3 prack caller",
