@@ -104,6 +104,8 @@ impl Bench {
             fork: Fork(0),
             status: 180,
             body: None,
+            reliable: false,
+            muted: false,
         };
         self.feed(&mut call, callee(ringing));
         let answered = LegEvent::Answered {

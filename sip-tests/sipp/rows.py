@@ -65,6 +65,15 @@ ROWS = {
     "3 delayed offer": "delayed offer: no SDP in the INVITE or the re-INVITE",
     "3 multipart": "multipart bodies: the SDP part is used, the others are dropped",
     "3 media lines": "further media lines get port 0",
+    "3 prack callee": "100rel on the callee's leg: PRACK for what it sends reliably",
+    "3 prack caller": "100rel on the caller's leg: 18x as it wants them, repeated until PRACK; no 200 before the PRACK of a description",
+    "3 prack apart": "100rel and PRACK on each leg on its own, interworked either way",
+    "3 prack off": "a trunk's reliable_provisionals: off, required",
+    "3 prack offer": "offers in reliable provisional responses and PRACKs, answers in PRACKs and their 200s",
+    "3 update early": "UPDATE before the answer, both ways, where the other leg allows",
+    "3 update": "UPDATE after the answer, both ways; a re-INVITE towards a peer that does not list it",
+    "3 update glare": "UPDATE that crosses another: 491, tried again after the RFC's times",
+    "3 early media said": "P-Early-Media of and for a trusted trunk",
     "3 cancel": "CANCEL at any point: before a response, while it rings, after the answer; 487",
     "3 cancel race": "CANCEL crossing 200: ACK and BYE to the callee",
     "3 ring_timeout": "no-answer time calls.ring_timeout: 480, cause 19",
@@ -96,7 +105,7 @@ ROWS = {
 
 LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
 cannot be had from outside without slowing the whole machine; `overload_is_answered_without_parsing` has it, and draining
-takes the same way), announcements, PRACK, UPDATE, session timers and T.38 (next version)."""
+takes the same way), announcements, session timers and T.38 (next version)."""
 HEAD = """# What the SIPp cases cover
 
 A row for each row of sip-bridging's admission table and each clause of its section on the two legs, and for failover. Every

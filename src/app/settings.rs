@@ -168,6 +168,11 @@ fn agent_trunk(
             .collect(),
         target: target.transpose()?,
         trusted: trunk.trusted,
+        reliable: match trunk.reliable_provisionals {
+            config::Reliability::Off => agent::Reliability::Off,
+            config::Reliability::Supported => agent::Reliability::Supported,
+            config::Reliability::Required => agent::Reliability::Required,
+        },
         form: form(config, &trunk.numbers),
         options_interval: trunk.options_interval,
         account: account(&trunk.digest),

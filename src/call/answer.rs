@@ -23,10 +23,18 @@ impl Call {
         now: Now,
         context: &mut Context<'_>,
     ) {
+        let agreed = self.is_agreed(fork);
         let Some(setup) = &mut self.setup else { return };
         self.state = State::AwaitingDurable;
         self.fork = fork;
         self.callee_leg = Leg::Accepted;
+        if agreed {
+            // Both sides have their descriptions for good: the 2xx has none that counts (RFC 6337
+            // §2.2).
+            self.callee_leg = Leg::Confirmed;
+            self.sip(SipCommand::Confirm(Side::Callee, None));
+            return self.keep_answer(fork, None, now);
+        }
         let (role, body) = if setup.delayed() {
             (Role::Offer, body)
         } else {
@@ -57,8 +65,13 @@ impl Call {
             self.end(End::of(EndedBy::Callee, Reason::MediaFailed), now, context);
             return;
         };
+        self.keep_answer(fork, Some(body), now);
+    }
+
+    /// The books write the open-call record; then the 200 goes with this description.
+    fn keep_answer(&mut self, fork: Fork, body: Option<Bytes>, now: Now) {
         if let Some(setup) = &mut self.setup {
-            setup.answer = Some(body);
+            setup.answer = body;
         }
         self.media(MediaCommand::Select(fork));
         let draft = self.draft(now);
@@ -85,7 +98,12 @@ impl Call {
     /// still ends this one, uncharged.
     pub(super) fn awaiting_durable(&mut self, input: Input, now: Now, context: &mut Context<'_>) {
         match input {
-            Input::Books(BooksEvent::AnswerDurable) => self.accept(now, context),
+            Input::Books(BooksEvent::AnswerDurable) => {
+                if let Some(setup) = &mut self.setup {
+                    setup.durable = true;
+                }
+                self.accept_if_settled(now, context);
+            }
             Input::Books(BooksEvent::AnswerFailed) => {
                 self.end(End::gateway(Reason::StoreFailed), now, context);
             }
@@ -94,14 +112,33 @@ impl Call {
                 let end = End::of(EndedBy::Callee, Reason::Unavailable).with_q850(cause.q850);
                 self.end(end, now, context);
             }
+            Input::Leg(side, event) => {
+                if let Some(event) = self.early_event(side, event, now, context) {
+                    return self.unanswered(Input::Leg(side, event), now, context);
+                }
+                self.accept_if_settled(now, context);
+            }
             other => self.unanswered(other, now, context),
+        }
+    }
+
+    /// The 200 waits for the disk and for the PRACK of what was described reliably (RFC 3262 §3).
+    fn accept_if_settled(&mut self, now: Now, context: &mut Context<'_>) {
+        let fork = self.fork;
+        let ready = self
+            .setup
+            .as_ref()
+            .is_some_and(|setup| setup.durable && !setup.pending.contains(&fork));
+        if ready && self.state == State::AwaitingDurable {
+            self.accept(now, context);
         }
     }
 
     /// The 200, and with it paid time.
     fn accept(&mut self, now: Now, context: &mut Context<'_>) {
         let Some(setup) = &mut self.setup else { return };
-        let (Some(body), Some(admission)) = (setup.answer.take(), setup.admission.take()) else {
+        let body = setup.answer.take();
+        let Some(admission) = setup.admission.take() else {
             return;
         };
         let tariff = Tariff {
@@ -114,7 +151,7 @@ impl Call {
             context.settings.max_duration,
             now.mono,
         ));
-        if !setup.delayed() {
+        if !setup.delayed() || body.is_none() {
             self.setup = None;
         }
         self.record.answered_at = Some(now.wall);
@@ -122,7 +159,7 @@ impl Call {
         self.state = State::Answered;
         self.sip(SipCommand::Accept {
             fork: self.fork,
-            body: Some(body),
+            body,
         });
         self.media(MediaCommand::Start);
     }
@@ -140,7 +177,11 @@ impl Call {
                 // The first exchange is not over (RFC 3261 §14.2).
                 self.sip(SipCommand::RefuseOffer(side, GLARE));
             }
-            Input::Leg(side, event) => self.connected_leg(side, &event, now, context),
+            Input::Leg(side, event) => {
+                if let Some(event) = self.early_event(side, event, now, context) {
+                    self.connected_leg(side, &event, now, context);
+                }
+            }
             Input::Books(event) => self.connected_books(&event, now, context),
             Input::Media(MediaEvent::Silent) => {
                 self.end(End::gateway(Reason::MediaTimeout), now, context);

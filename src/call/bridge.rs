@@ -380,7 +380,7 @@ impl Call {
             Purpose::Progress(fork, status) => self.progress_described(fork, status, body, now),
             Purpose::Answer(fork) => self.answer_described(fork, body, now, context),
             Purpose::DelayedAnswer => self.delayed_answer_described(body, now, context),
-            Purpose::Reoffer => self.reoffer_described(body),
+            Purpose::Reoffer => self.reoffer_described(body, now, context),
             Purpose::Reanswer => self.reanswer_described(body, now, context),
         }
     }

@@ -98,6 +98,11 @@ pub enum LegEvent {
         status: u16,
         /// SDP.
         body: Option<Bytes>,
+        /// It was sent reliably (RFC 3262): its SDP is the answer for good or, where the INVITE had
+        /// no offer, the offer, which is owed an [`SipCommand::EarlyAnswer`].
+        reliable: bool,
+        /// A trusted trunk says that this dialog's early media is not to be heard (RFC 5009).
+        muted: bool,
     },
     /// Callee: the first 2xx. It waits for [`SipCommand::Confirm`]; 2xx of other forks are
     /// acknowledged and ended by the SIP layer itself.
@@ -127,6 +132,19 @@ pub enum LegEvent {
     /// Either: our re-INVITE was refused; the dialog goes on. Glare (491) is retried by the SIP
     /// layer before this comes.
     Unanswered(Cause),
+    /// Either: an offer in an early dialog, by UPDATE or PRACK (RFC 3311, RFC 3262 §5). Owed an
+    /// [`SipCommand::EarlyAnswer`] or [`SipCommand::EarlyRefuse`].
+    EarlyOffered(Fork, Bytes),
+    /// Either: the answer to an offer of ours in an early dialog; `None` where it failed to come.
+    EarlyReanswered(Fork, Option<Bytes>),
+    /// Either: our offer in an early dialog was refused, or there is no way to make one there now;
+    /// the dialog goes on.
+    EarlyUnanswered(Fork, Cause),
+    /// Caller: a reliable provisional response with SDP in this early dialog waits for its PRACK:
+    /// until [`LegEvent::Settled`] there must be no [`SipCommand::Accept`] (RFC 3262 §3).
+    Pending(Fork),
+    /// Caller: its PRACK came.
+    Settled(Fork),
     /// Either: BYE, already answered.
     Ended(Cause),
     /// Either: the dialog is gone without a BYE: 408 or 481 to a request of ours, no answer to a
@@ -349,6 +367,13 @@ pub enum SipCommand {
     AnswerOffer(Side, Option<Bytes>),
     /// Refuse the re-INVITE of `Side`.
     RefuseOffer(Side, Cause),
+    /// Offer in an early dialog, by UPDATE.
+    EarlyReoffer(Side, Fork, Bytes),
+    /// Answer the offer of an early dialog: in the 200 to its UPDATE or PRACK, or in the PRACK to the
+    /// provisional response that carried it.
+    EarlyAnswer(Side, Fork, Bytes),
+    /// Refuse the offer of an early dialog.
+    EarlyRefuse(Side, Fork, Cause),
     /// End the leg: BYE (once the ACK is there or given up, where RFC 3261 §15 wants that).
     Bye(Side, Cause),
     /// Pass DTMF on: INFO to `Side`.
@@ -370,6 +395,8 @@ pub struct Dial {
     pub caller_id: CallerId,
     /// For the new INVITE.
     pub max_forwards: u8,
+    /// Without a body: an offer in a reliable provisional response could be passed on.
+    pub early_offers: bool,
     /// The offer; `None` for a delayed one.
     pub body: Option<Bytes>,
 }

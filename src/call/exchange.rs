@@ -8,11 +8,15 @@
 //!                      --AnswerOffer--> AwaitingAck --OfferConfirmed--> Answering
 //!                      --Described--> Confirm
 //! ```
+//!
+//! Before the answer the same is done in an early dialog ([`super::early`]), whose offers come by
+//! UPDATE, PRACK or a reliable provisional response. An exchange that began there may end in the
+//! confirmed dialog.
 
 use super::bridge::{Call, Purpose};
 use super::cause::{End, Reason, refused_offer};
 use super::context::Context;
-use super::event::{Cause, LegEvent, MediaCommand, Role, SipCommand};
+use super::event::{Cause, Fork, LegEvent, MediaCommand, Role, SipCommand};
 use super::setup::GLARE;
 use crate::domain::{EndedBy, Now, Side};
 use bytes::Bytes;
@@ -21,14 +25,18 @@ use bytes::Bytes;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Exchange {
     /// Who sent the re-INVITE; owed its final response until `AwaitingAck`.
-    by: Side,
+    pub(super) by: Side,
     /// It came without an offer.
-    delayed: bool,
-    stage: Stage,
+    pub(super) delayed: bool,
+    pub(super) stage: Stage,
+    /// The early dialog that it began in.
+    pub(super) early: Option<Fork>,
+    /// Status of the callee's provisional response that carried the offer.
+    pub(super) carried_by: Option<u16>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stage {
+pub(super) enum Stage {
     /// The offer is being written for the other side.
     Offering,
     /// The other side was asked.
@@ -39,7 +47,7 @@ enum Stage {
     AwaitingAck,
 }
 
-const NOT_ACCEPTABLE: Cause = Cause { sip: 488, q850: 88 };
+pub(super) const NOT_ACCEPTABLE: Cause = Cause { sip: 488, q850: 88 };
 
 impl Call {
     /// Events of an exchange; gives back what is none.
@@ -55,7 +63,7 @@ impl Call {
             LegEvent::Reanswered(body) => self.reanswered(side, body),
             LegEvent::Unanswered(cause) => self.unanswered_offer(side, cause),
             LegEvent::OfferConfirmed(body) => self.offer_confirmed(side, body, now, context),
-            other => return Some(other),
+            other => return self.early_event(side, other, now, context),
         }
         None
     }
@@ -75,11 +83,17 @@ impl Call {
                 (Stage::Reoffered, true)
             }
         };
-        self.exchange = Some(Exchange { by, delayed, stage });
+        self.exchange = Some(Exchange {
+            by,
+            delayed,
+            stage,
+            early: None,
+            carried_by: None,
+        });
     }
 
     /// The other side's 2xx: its answer, or its offer where the re-INVITE had none.
-    fn reanswered(&mut self, side: Side, body: Option<Bytes>) {
+    pub(super) fn reanswered(&mut self, side: Side, body: Option<Bytes>) {
         let Some(exchange) = self.exchange_at(Stage::Reoffered) else {
             return;
         };
@@ -100,11 +114,28 @@ impl Call {
             return;
         };
         self.set_stage(stage);
-        self.describe(purpose, side, self.fork, role, body);
+        self.describe(
+            purpose,
+            side,
+            exchange.early.unwrap_or(self.fork),
+            role,
+            body,
+        );
     }
 
     /// The offer is written for the other side.
-    pub(super) fn reoffer_described(&mut self, body: Option<Bytes>) {
+    pub(super) fn reoffer_described(
+        &mut self,
+        body: Option<Bytes>,
+        now: Now,
+        context: &mut Context<'_>,
+    ) {
+        if self
+            .exchange
+            .is_some_and(|exchange| exchange.early.is_some())
+        {
+            return self.early_offer_described(body, now, context);
+        }
         let Some(exchange) = self.exchange_at(Stage::Offering) else {
             return;
         };
@@ -140,7 +171,10 @@ impl Call {
         match (body, exchange.delayed) {
             (Some(body), false) => {
                 self.exchange = None;
-                self.sip(SipCommand::AnswerOffer(exchange.by, Some(body)));
+                match exchange.early {
+                    Some(fork) => self.early_answered(exchange, fork, body),
+                    None => self.sip(SipCommand::AnswerOffer(exchange.by, Some(body))),
+                }
             }
             (Some(body), true) => {
                 self.exchange = None;
@@ -176,7 +210,7 @@ impl Call {
     }
 
     /// The other side refused: so is the re-INVITE, and everything stays as it was.
-    fn unanswered_offer(&mut self, side: Side, cause: Cause) {
+    pub(super) fn unanswered_offer(&mut self, side: Side, cause: Cause) {
         let Some(exchange) = self.exchange_at(Stage::Reoffered) else {
             return;
         };
@@ -188,10 +222,13 @@ impl Call {
         }
     }
 
-    fn refuse_exchange(&mut self, cause: Cause) {
+    pub(super) fn refuse_exchange(&mut self, cause: Cause) {
         if let Some(exchange) = self.exchange.take() {
             self.media(MediaCommand::Rollback);
-            self.sip(SipCommand::RefuseOffer(exchange.by, cause));
+            self.sip(match exchange.early {
+                Some(fork) => SipCommand::EarlyRefuse(exchange.by, fork, cause),
+                None => SipCommand::RefuseOffer(exchange.by, cause),
+            });
         }
     }
 
@@ -227,11 +264,11 @@ impl Call {
         }
     }
 
-    fn exchange_at(&self, stage: Stage) -> Option<Exchange> {
+    pub(super) fn exchange_at(&self, stage: Stage) -> Option<Exchange> {
         self.exchange.filter(|exchange| exchange.stage == stage)
     }
 
-    fn set_stage(&mut self, stage: Stage) {
+    pub(super) fn set_stage(&mut self, stage: Stage) {
         if let Some(exchange) = &mut self.exchange {
             exchange.stage = stage;
         }

@@ -31,6 +31,7 @@ pub mod meter;
 pub mod routing;
 
 mod answer;
+mod early;
 mod ending;
 mod exchange;
 mod ramp;

@@ -13,6 +13,7 @@ use super::leg::Leg;
 use crate::domain::{E164, EndedBy, LeaseKind, Now, Side, TrunkId};
 use bytes::Bytes;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 /// A trunk that says nothing for so long is given up for the next (sip-bridging 1).
@@ -45,6 +46,18 @@ pub(super) struct Setup {
     pub media_seen: bool,
     /// SDP of provisional responses by fork, as it came.
     pub early: SmallVec<[(Fork, Bytes); 1]>,
+    /// Forks whose media is not to be heard yet: what they described is in `early`.
+    pub muted: SmallVec<[Fork; 1]>,
+    /// Forks whose reliable description waits for the caller's PRACK.
+    pub pending: SmallVec<[Fork; 1]>,
+    /// The record is durable: the 200 waits for that PRACK alone.
+    pub durable: bool,
+    /// The fork whose first description both sides have for good, and perhaps others after it: its
+    /// 2xx brings none.
+    pub agreed: Option<Fork>,
+    /// Offers of forks (the INVITE had none) that wait for the exchange under way, each with the
+    /// status that it came by.
+    pub offers: VecDeque<(Fork, u16, Bytes)>,
     /// The fork whose media is passed.
     pub selected: Option<Fork>,
     /// Failure of the attempt before, which counts if there is no next trunk.
@@ -128,6 +141,11 @@ impl Call {
                     told_dead: false,
                     media_seen: false,
                     early: SmallVec::new(),
+                    muted: SmallVec::new(),
+                    pending: SmallVec::new(),
+                    durable: false,
+                    agreed: None,
+                    offers: VecDeque::new(),
                     selected: None,
                     last_failure: None,
                     dialled_at: None,
@@ -185,9 +203,19 @@ impl Call {
     pub(super) fn dialling(&mut self, input: Input, now: Now, context: &mut Context<'_>) {
         match input {
             Input::Leg(Side::Callee, LegEvent::Trying) => self.heard(),
-            Input::Leg(Side::Callee, LegEvent::Progress { fork, status, body }) => {
+            Input::Leg(
+                Side::Callee,
+                LegEvent::Progress {
+                    fork,
+                    status,
+                    body,
+                    reliable,
+                    muted,
+                },
+            ) => {
                 self.heard();
-                self.progress(fork, status, body, now, context);
+                let unmuted = self.note_muted(fork, muted);
+                self.progress((fork, status, reliable), (body, unmuted), now, context);
             }
             Input::Leg(Side::Callee, LegEvent::Answered { fork, body }) => {
                 self.heard();
@@ -198,6 +226,11 @@ impl Call {
             }
             Input::Leg(Side::Callee, LegEvent::Lost(_)) => {
                 self.dial_failed(DialFailure::Transport, now, context);
+            }
+            Input::Leg(side, event) => {
+                if let Some(event) = self.early_event(side, event, now, context) {
+                    self.unanswered(Input::Leg(side, event), now, context);
+                }
             }
             other => self.unanswered(other, now, context),
         }
@@ -220,6 +253,9 @@ impl Call {
             Input::Leg(side, LegEvent::Offered(_)) => {
                 // Nothing is agreed yet that could be changed.
                 self.sip(SipCommand::RefuseOffer(side, GLARE));
+            }
+            Input::Leg(side, LegEvent::EarlyOffered(fork, _)) => {
+                self.sip(SipCommand::EarlyRefuse(side, fork, GLARE));
             }
             Input::Books(BooksEvent::LeaseEnded { .. }) => {
                 self.end(End::gateway(Reason::LeaseEnded), now, context);
@@ -300,6 +336,10 @@ impl Call {
         setup.told_dead = false;
         setup.silent_at = None;
         setup.early.clear();
+        setup.muted.clear();
+        setup.pending.clear();
+        setup.offers.clear();
+        setup.agreed = None;
         setup.selected = None;
         let offer = setup.offer.clone();
         self.trunk_out = Some(trunk);
@@ -340,6 +380,8 @@ impl Call {
         };
         let settings = context.trunks.get(trunk);
         let inbound = self.trunk_in.and_then(|id| context.trunks.get(id));
+        let early_offers =
+            passes_early(Some(trunk), context) && passes_early(self.trunk_in, context);
         let policy = settings
             .and_then(|t| t.single_caller_id)
             .or(inbound.and_then(|t| t.single_caller_id))
@@ -365,6 +407,7 @@ impl Call {
             number: admission.callee,
             caller_id,
             max_forwards: setup.max_forwards,
+            early_offers,
             body,
         };
         self.callee_leg = Leg::Calling;
@@ -397,41 +440,73 @@ impl Call {
     /// A provisional response: passed on, with its SDP where early media may pass.
     fn progress(
         &mut self,
-        fork: Fork,
-        status: u16,
-        body: Option<Bytes>,
+        (fork, status, reliable): (Fork, u16, bool),
+        (body, unmuted): (Option<Bytes>, bool),
         now: Now,
-        context: &Context<'_>,
+        context: &mut Context<'_>,
     ) {
-        if !matches!(status, 180..=183) {
+        let told = matches!(status, 180..=183);
+        if !told && !(reliable && body.is_some()) {
             return;
         }
-        let passes = |id: Option<TrunkId>| {
-            id.and_then(|id| context.trunks.get(id))
-                .is_none_or(|trunk| trunk.early_media)
-        };
-        let passed = passes(self.trunk_out) && passes(self.trunk_in);
         let Some(setup) = &mut self.setup else { return };
+        let muted = setup.muted.contains(&fork);
+        let passed = passes_early(self.trunk_out, context) && passes_early(self.trunk_in, context);
         // SDP in an unreliable provisional response can be an answer, never an offer (RFC 6337
         // §2.2): with a delayed offer it says nothing.
-        let body = if setup.delayed() { None } else { body };
+        let body = body.filter(|_| reliable || !setup.delayed());
+        if let (true, Some(body)) = (setup.delayed(), &body) {
+            setup.media_seen = true;
+            let offer = (fork, status, body.clone());
+            return self.early_offer(offer, now, context);
+        }
+        // Heard at last: what was described before counts.
+        let body = body.or_else(|| {
+            let heard = unmuted && setup.selected != Some(fork);
+            setup.early_body(fork).filter(|_| heard).cloned()
+        });
         let Some(body) = body else {
             self.pass_progress(fork, status, None, now);
             return;
         };
         setup.media_seen = true;
         setup.keep_early(fork, body.clone());
-        if passed && setup.early_body(fork).is_some() {
+        if !told {
+            return; // the answer, in a response that says nothing to a caller
+        }
+        // While another exchange is under way it cannot be told whose answer this would be.
+        let free = self.exchange.is_none();
+        if passed && free && !muted && setup.early_body(fork).is_some() {
             self.describe(
                 Purpose::Progress(fork, status),
                 Side::Callee,
                 fork,
-                Role::Provisional,
+                if reliable {
+                    Role::Answer
+                } else {
+                    Role::Provisional
+                },
                 body,
             );
         } else {
             self.pass_progress(fork, bare_progress(status), None, now);
         }
+    }
+
+    /// Notes what a trusted trunk says of a fork's media (RFC 5009): whether it may be heard now and
+    /// might not before.
+    fn note_muted(&mut self, fork: Fork, muted: bool) -> bool {
+        let Some(setup) = &mut self.setup else {
+            return false;
+        };
+        let known = setup.muted.contains(&fork);
+        if muted && !known && setup.muted.len() < MAX_FORKS {
+            setup.muted.push(fork);
+        } else if !muted && known {
+            setup.muted.retain(|other| *other != fork);
+            return true;
+        }
+        false
     }
 
     pub(super) fn progress_described(
@@ -457,7 +532,7 @@ impl Call {
         self.pass_progress(fork, status, Some(body), now);
     }
 
-    fn pass_progress(&mut self, fork: Fork, status: u16, body: Option<Bytes>, now: Now) {
+    pub(super) fn pass_progress(&mut self, fork: Fork, status: u16, body: Option<Bytes>, now: Now) {
         self.state = State::Ringing;
         self.record.ringing_at.get_or_insert(now.wall);
         self.sip(SipCommand::Progress { fork, status, body });
@@ -554,6 +629,13 @@ impl Call {
             q850: cause::q850(408),
         }));
     }
+}
+
+/// Whether a trunk lets early media pass.
+fn passes_early(trunk: Option<TrunkId>, context: &Context<'_>) -> bool {
+    trunk
+        .and_then(|id| context.trunks.get(id))
+        .is_none_or(|trunk| trunk.early_media)
 }
 
 /// A request is under way that this one crosses (RFC 3261 §14.2).

@@ -2,6 +2,7 @@
 
 mod admission;
 mod answer;
+mod early;
 mod exchange;
 mod harness;
 mod meter;

@@ -49,6 +49,7 @@ pub const KEYS: &[&str] = &[
     "trunk.max_retry_after",
     "trunk.ring_timeout",
     "trunk.early_media",
+    "trunk.reliable_provisionals",
     "trunk.single_caller_id",
     "trunk.emergency",
     "trunk.media_source",

@@ -50,7 +50,9 @@ pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
 pub use reload::RestartOnly;
 pub use sip::{Listen, Sip, Transport};
-pub use trunk::{Direction, MediaSource, NumberForm, SingleCallerId, Trunk, TrunkTarget};
+pub use trunk::{
+    Direction, MediaSource, NumberForm, Reliability, SingleCallerId, Trunk, TrunkTarget,
+};
 pub use value::{Cidr, PortRange, Secret};
 
 use reader::Reader;

@@ -61,6 +61,17 @@ pub enum MediaSource {
     Latch,
 }
 
+/// Reliable provisional responses on a trunk's legs (RFC 3262).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reliability {
+    /// Never.
+    Off,
+    /// Where the other end wants them.
+    Supported,
+    /// Always.
+    Required,
+}
+
 /// What the callee of a single lease sees (sip-bridging 4).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SingleCallerId {
@@ -117,6 +128,8 @@ pub struct Trunk {
     pub ring_timeout: Option<Duration>,
     /// Media before the answer is passed on.
     pub early_media: bool,
+    /// Whether provisional responses are acknowledged.
+    pub reliable_provisionals: Reliability,
     /// Its own `calls.single_caller_id`.
     pub single_caller_id: Option<SingleCallerId>,
     /// Numbers that count as emergency numbers when dialled here, beside `numbering.emergency`.
@@ -195,6 +208,16 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         early_media: section
             .read("early_media", word(&[("pass", true), ("block", false)]))
             .unwrap_or(true),
+        reliable_provisionals: section
+            .read(
+                "reliable_provisionals",
+                word(&[
+                    ("supported", Reliability::Supported),
+                    ("required", Reliability::Required),
+                    ("off", Reliability::Off),
+                ]),
+            )
+            .unwrap_or(Reliability::Supported),
         single_caller_id: section.read("single_caller_id", word(SINGLE_CALLER_ID)),
         emergency: section
             .read_list("emergency", emergency)

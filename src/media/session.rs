@@ -105,6 +105,8 @@ pub struct Session {
     dialogs: SmallVec<[Dialog; 1]>,
     selected: Option<Fork>,
     exchange: Option<Box<Exchange>>,
+    /// The INVITE's own offer, while another is made in an early dialog: forks may still answer it.
+    first: Option<Box<Exchange>>,
     epoch: u32,
     cname: Box<str>,
     outputs: VecDeque<Output>,
@@ -133,6 +135,7 @@ impl Session {
             dialogs: SmallVec::new(),
             selected: None,
             exchange: None,
+            first: None,
             epoch: 0,
             cname: cname(random),
             outputs: VecDeque::new(),
@@ -185,7 +188,7 @@ impl Session {
                 self.outputs.push_back(Output::Event(event));
             }
             (State::Open, MediaCommand::Select(fork)) => self.select(fork, context),
-            (State::Open, MediaCommand::Rollback) => self.exchange = None,
+            (State::Open, MediaCommand::Rollback) => self.roll_back(),
             (State::Open, MediaCommand::Start) => self.start(context),
             (State::Open, MediaCommand::Close) => self.close(context),
             // A description that comes too early or too late is owed its answer all the same.
@@ -235,6 +238,8 @@ impl Session {
         self.legs.callee.trunk = Some(trunk);
         self.legs.callee.peer = None;
         self.dialogs.clear();
+        self.exchange = None;
+        self.first = None;
         self.selected = None;
         self.shown_to_callee = Shown::default();
         let rules = context.settings.trunk(trunk);
@@ -278,6 +283,7 @@ impl Session {
 
     fn start(&mut self, context: &mut Context<'_>) {
         self.started = true;
+        self.first = None;
         if self.exchange.as_ref().is_some_and(|done| done.answered) {
             self.exchange = None;
         }
@@ -285,6 +291,13 @@ impl Session {
         self.dialogs.retain(|dialog| Some(dialog.fork) == selected);
         self.dialogs.shrink_to_fit();
         self.install(context);
+    }
+
+    /// Before the answer the INVITE's own offer stands: other forks may answer it.
+    fn roll_back(&mut self) {
+        if self.started || self.first.is_some() {
+            self.exchange = self.first.take();
+        }
     }
 
     fn close(&mut self, context: &mut Context<'_>) {

@@ -166,6 +166,14 @@ fn enough_happened(total: &Summary, count: u64) {
         total.of("charged") > count && total.of("leases") > count,
         "{total:?}"
     );
+    assert!(
+        total.of("pracks") > count / 2 && total.of("pracked") > count / 2,
+        "{total:?}"
+    );
+    assert!(
+        total.of("early updates") > count / 20 && total.of("updated") > count / 20,
+        "{total:?}"
+    );
     assert!(total.of("again") > count / 20, "{total:?}");
     assert!(total.of("clock_steps") > count / 10, "{total:?}");
     assert!(total.of("to_a_dead_hop") > count / 20, "{total:?}");

@@ -553,6 +553,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             },
             target: (place > 0).then_some(target),
             trusted: place < 2,
+            reliable: agent::Reliability::Supported,
             form: forms[usize::from(place)].clone(),
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
             account: (weather.proves && place == 0).then(|| agent::Account {

@@ -53,6 +53,7 @@ pub enum Header {
     Reason,
     RetryAfter,
     PAssertedIdentity,
+    PEarlyMedia,
     Privacy,
     Expires,
     SessionExpires,

@@ -155,6 +155,8 @@ fn late_provisionals_and_second_answers_change_nothing() {
         fork: Fork(1),
         status: 183,
         body: sdp("late"),
+        reliable: false,
+        muted: false,
     });
     bench.callee(LegEvent::Answered {
         fork: Fork(1),
@@ -370,6 +372,8 @@ fn delayed() -> Bench {
         fork: Fork(0),
         status: 183,
         body: sdp("ignored"),
+        reliable: false,
+        muted: false,
     });
     bench.expect(&["trunk 1 Alive", "progress f0 183 -"]);
     bench

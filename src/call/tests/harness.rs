@@ -99,6 +99,8 @@ pub struct Bench {
     pub records: Vec<CallRecord>,
     pub drafts: Vec<CallRecord>,
     pub random: u64,
+    /// Of each dial, whether offers before the answer may pass.
+    pub early_offers: Vec<bool>,
     lines: Vec<String>,
 }
 
@@ -193,6 +195,7 @@ impl Bench {
             records: Vec::new(),
             drafts: Vec::new(),
             random: 0,
+            early_offers: Vec::new(),
             lines: Vec::new(),
         }
     }
@@ -233,6 +236,9 @@ impl Bench {
     fn drain(&mut self, queue: &mut VecDeque<Input>) {
         while let Some(output) = self.call.poll_output() {
             self.lines.push(line(&output));
+            if let Output::Sip(SipCommand::Dial(dial)) = &output {
+                self.early_offers.push(dial.early_offers);
+            }
             if let Some(reply) = self.reply(output) {
                 queue.push_back(reply);
             }
@@ -371,6 +377,8 @@ impl Bench {
             fork: Fork(0),
             status: 180,
             body: None,
+            reliable: false,
+            muted: false,
         });
         assert_eq!(self.call.state(), State::Ringing);
     }
@@ -506,6 +514,25 @@ fn sip_line(command: &SipCommand) -> String {
             format!("answer-offer {} {}", side(*to), text(body.as_ref()))
         }
         SipCommand::RefuseOffer(to, cause) => format!("refuse {} {}", side(*to), code(*cause)),
+        SipCommand::EarlyReoffer(to, fork, body) => {
+            format!(
+                "early-reoffer {} f{} {}",
+                side(*to),
+                fork.0,
+                text(Some(body))
+            )
+        }
+        SipCommand::EarlyAnswer(to, fork, body) => {
+            format!(
+                "early-answer {} f{} {}",
+                side(*to),
+                fork.0,
+                text(Some(body))
+            )
+        }
+        SipCommand::EarlyRefuse(to, fork, cause) => {
+            format!("early-refuse {} f{} {}", side(*to), fork.0, code(*cause))
+        }
         SipCommand::Bye(to, cause) => format!("bye {} {}", side(*to), code(*cause)),
         SipCommand::Dtmf(to, kind, body) => {
             format!("dtmf {} {kind} {}", side(*to), text(Some(body)))

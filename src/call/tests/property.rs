@@ -56,8 +56,12 @@ fn leg_event() -> impl Strategy<Value = LegEvent> {
     prop_oneof![
         2 => Just(LegEvent::Trying),
         4 => (0u16..4, 180u16..184, body()).prop_map(|(fork, status, body)| LegEvent::Progress {
-            fork: Fork(fork), status, body
-        }),
+            fork: Fork(fork), status, body, reliable: false, muted: false }),
+        4 => (0u16..2, body(), any::<bool>()).prop_map(|(fork, body, muted)| LegEvent::Progress {
+            fork: Fork(fork), status: 183, body, reliable: true, muted }),
+        3 => (0u16..2).prop_map(|fork| LegEvent::EarlyOffered(Fork(fork), Bytes::from_static(b"offer"))),
+        4 => (0u16..2, body()).prop_map(|(fork, body)| LegEvent::EarlyReanswered(Fork(fork), body)),
+        2 => (0u16..2).prop_map(|fork| LegEvent::EarlyUnanswered(Fork(fork), cause(504, 0))),
         5 => (0u16..4, body()).prop_map(|(fork, body)| LegEvent::Answered { fork: Fork(fork), body }),
         2 => failure(),
         5 => body().prop_map(LegEvent::Confirmed),
@@ -108,6 +112,8 @@ fn step() -> impl Strategy<Value = Step> {
 #[derive(Default)]
 struct Seen {
     durable: bool,
+    /// An offer before the answer was answered, or is about to be: the 200 may go without.
+    agreed_early: bool,
     finals: u32,
     accepted: Option<Instant>,
     /// First BYE either way, or loss: paid time is over.
@@ -256,10 +262,13 @@ impl Run {
         match &output {
             Output::Sip(SipCommand::Accept { body, .. }) => {
                 assert!(seen.durable, "200 before it was durable");
-                assert!(body.is_some(), "200 without SDP");
+                assert!(body.is_some() || seen.agreed_early, "200 without SDP");
                 seen.finals += 1;
                 seen.accepted = Some(self.bench.now.mono);
                 seen.held = seen.held.max(1);
+            }
+            Output::Sip(SipCommand::EarlyAnswer(..) | SipCommand::EarlyReoffer(..)) => {
+                seen.agreed_early = true;
             }
             Output::Sip(SipCommand::Reject { cause, .. }) => {
                 assert!((300..700).contains(&cause.sip));

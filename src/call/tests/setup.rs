@@ -26,6 +26,8 @@ fn progress(fork: u16, status: u16, body: Option<&str>) -> LegEvent {
         fork: Fork(fork),
         status,
         body: body.and_then(sdp),
+        reliable: false,
+        muted: false,
     }
 }
 

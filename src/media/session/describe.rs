@@ -63,6 +63,9 @@ impl Session {
         };
         let written = self.write(description, &exchange, from, mux_offered, context)?;
         exchange.sent = written.clone();
+        if !self.started && self.first.is_none() {
+            self.first = self.exchange.take();
+        }
         self.exchange = Some(Box::new(exchange));
         Some(written)
     }
@@ -95,6 +98,9 @@ impl Session {
         }
         if let Some(exchange) = self.exchange.as_deref_mut() {
             exchange.answered |= settled;
+        }
+        if settled && !self.started && self.first.is_some() {
+            self.exchange = self.first.take();
         }
         let written = outcome?;
         if from == Side::Callee && (self.selected.is_none() || settled) {

@@ -417,6 +417,50 @@ fn a_refused_exchange_leaves_what_was_in_force() {
     );
 }
 
+/// An offer in an early dialog, answered or refused, leaves the INVITE's own to be answered by the
+/// forks that have not.
+#[test]
+fn an_early_exchange_keeps_the_first_offer_for_other_forks() {
+    for refused in [true, false] {
+        let mut bench = Bench::opened();
+        bench.describe(Side::Caller, 0, Role::Offer, OFFER);
+        bench.describe(Side::Callee, 1, Role::Answer, ANSWER);
+        let hold = [ANSWER, b"a=sendonly\r\n"].concat();
+        let (offer, _) = bench.describe(Side::Callee, 1, Role::Offer, &hold);
+        assert!(offer.unwrap().contains("a=sendonly"));
+        if refused {
+            bench.command(MediaCommand::Rollback);
+        } else {
+            let held = [OFFER, b"a=recvonly\r\n"].concat();
+            let (answer, flow) = bench.describe(Side::Caller, 1, Role::Answer, &held);
+            assert!(answer.unwrap().contains("a=recvonly"));
+            let flow = flow.unwrap();
+            assert!(flow.callee.may_send && !flow.caller.may_send);
+        }
+        let (answer, _) = bench.describe(Side::Callee, 2, Role::Answer, ANSWER);
+        assert!(answer.is_some(), "refused: {refused}");
+        bench.command(MediaCommand::Select(Fork(2)));
+        bench.command(MediaCommand::Start);
+        let flow = bench.flow().unwrap();
+        assert!(flow.callee.may_send && flow.caller.may_send);
+    }
+    // One that cannot be described at all changes nothing either.
+    let mut bench = Bench::opened();
+    bench.describe(Side::Caller, 0, Role::Offer, OFFER);
+    bench.describe(Side::Callee, 1, Role::Answer, ANSWER);
+    assert_eq!(
+        bench.describe(Side::Callee, 1, Role::Offer, b"v=0\r\n").0,
+        None
+    );
+    bench.command(MediaCommand::Rollback);
+    assert!(
+        bench
+            .describe(Side::Callee, 1, Role::Answer, ANSWER)
+            .0
+            .is_some()
+    );
+}
+
 #[test]
 fn mux_is_agreed_on_each_leg_by_itself() {
     let muxed = |body: &[u8]| [body, b"a=rtcp-mux\r\n"].concat();

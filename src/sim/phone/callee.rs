@@ -56,8 +56,10 @@ impl Phones {
             };
             let tag = format!("f{fork}x{number}");
             let ringing = reply(text, &status, &tag, &self.contact(&number), &body);
-            self.keep(id, "1", &ringing);
-            self.outbox.push_back((from, ringing));
+            if !self.ring_reliably(id, fork, &ringing, now) {
+                self.keep(id, "1", &ringing);
+                self.outbox.push_back((from, ringing));
+            }
         }
         if let Some(status) = plan.refuse {
             self.refuse(id, status, now);
@@ -75,6 +77,10 @@ impl Phones {
             "Warning: 399 {} \"{number}\"\r\nContact: <sip:{number}@{}>\r\nRetry-After: 3 ({number})\r\n",
             self.address, self.address
         );
+        self.stop_ringing(id);
+        let Some(line) = self.lines.get(id) else {
+            return;
+        };
         let phrase = format!("{status} Refused by {number}");
         let tag = format!("f0x{number}");
         let text = reply(&line.invite, &phrase, &tag, &extra, "");
@@ -105,11 +111,16 @@ impl Phones {
     }
 
     fn accept(&mut self, id: &str, fork: u8, now: Instant) {
+        self.stop_ringing(id);
         let Some(line) = self.lines.get(id) else {
             return;
         };
         let (peer, number) = (line.peer, line.number.clone());
-        let body = description(&number, line.media, "sendrecv", 1);
+        let body = if line.answered_early && fork == 0 {
+            String::new()
+        } else {
+            description(&number, line.media, "sendrecv", 1)
+        };
         let tag = format!("f{fork}x{number}");
         let text = reply(
             &line.invite,

@@ -42,8 +42,10 @@ impl Phones {
             description(number, line.media, "sendrecv", 1)
         };
         let identity = super::super::identity::line(self.counter, number, dialled);
-        let asserted =
-            format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}{identity}CSeq:");
+        let says = line.habit.says;
+        let asserted = format!(
+            "P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}{identity}{says}CSeq:"
+        );
         line.invite = self
             .request(&id, &line, "INVITE", 1, &body)
             .replacen("CSeq:", &asserted, 1);
@@ -62,6 +64,7 @@ impl Phones {
             if let Some(line) = self.lines.get_mut(id) {
                 line.ringing = true;
             }
+            self.acknowledge(id, text, now);
             return self.cancel_if_ready(id, now);
         }
         self.repeats.remove(&(id.to_owned(), "INVITE 1".to_owned()));
@@ -89,7 +92,8 @@ impl Phones {
         self.learn_media(id, text);
         self.seen.ignored += u64::from(never_ack);
         if !never_ack && let Some(line) = self.lines.get(id) {
-            let body = if delayed {
+            // The 200's own offer is answered; one that came before it has its answer.
+            let body = if delayed && !super::super::text::body(text).is_empty() {
                 description(&line.number, line.media, "sendrecv", 1)
             } else {
                 String::new()

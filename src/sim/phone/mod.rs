@@ -6,11 +6,13 @@
 //! - here: lines, timers, what is repeated, dispatch;
 //! - `caller`, `callee`: the first INVITE from either end;
 //! - `digest`: passwords, asked for and given;
+//! - `reliable`: PRACK and UPDATE;
 //! - `session`: what both do once a call is up.
 
 mod callee;
 mod caller;
 pub mod digest;
+mod reliable;
 mod session;
 
 pub use session::Sound;
@@ -123,6 +125,12 @@ pub struct Seen {
     pub odd: u64,
     /// Requests that came, or went once more, with the right password.
     pub proven: u64,
+    /// PRACKs of callers, and those that callees took.
+    pub pracks: u64,
+    pub pracked: u64,
+    /// Offers of callees before the answer, and UPDATEs that were taken.
+    pub early_updates: u64,
+    pub updated: u64,
     /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
@@ -147,6 +155,7 @@ enum Todo {
     Answer,
     SecondAnswer,
     Odd,
+    EarlyUpdate,
 }
 
 /// One call at a telephone.
@@ -164,6 +173,9 @@ pub struct Line {
     pub state: State,
     never_ack: bool,
     delayed_offer: bool,
+    habit: reliable::Habit,
+    /// The offer that the INVITE did not have was answered before the 200.
+    answered_early: bool,
     callee_plan: CalleePlan,
     up: UpPlan,
     /// A provisional response came: a CANCEL may go.
@@ -272,6 +284,8 @@ impl Phones {
                 let answer = reply(text, "200 OK", "o", "", "");
                 self.outbox.push_back((from, answer));
             }
+            "PRACK" => self.pracked(&id, from, text, now),
+            "UPDATE" => self.updated(&id, from, text),
             "INFO" => {
                 let answer = reply(text, "200 OK", "", "", "");
                 self.outbox.push_back((from, answer));
@@ -291,6 +305,7 @@ impl Phones {
             "INVITE" if first => self.invite_response(id, status, text, now),
             "INVITE" if status >= 200 => self.reinvite_response(id, number, status, text, now),
             "INVITE" => self.wait_for_final(id, &format!("INVITE {number}"), now),
+            "UPDATE" if status >= 200 => self.update_response(id, number, status, text),
             _ if status >= 200 => {
                 self.repeats
                     .remove(&(id.to_owned(), format!("{method} {number}")));
@@ -325,7 +340,11 @@ impl Phones {
                 self.over(id);
             }
             (Todo::Hold(hold), State::Up) => self.hold(id, *hold, now),
+            (Todo::Answer, State::Calling) if self.is_unpracked(id) => {
+                self.plan(id, Todo::Answer, now + T1);
+            }
             (Todo::Answer, State::Calling) => self.answer(id, now),
+            (Todo::EarlyUpdate, State::Calling) => self.update_early(id, now),
             (Todo::Odd, State::Up) => self.ask_oddly(id, now),
             (Todo::SecondAnswer, State::Up) => self.answer_again(id, now),
             _ => {}
@@ -350,6 +369,8 @@ impl Phones {
             state: State::Calling,
             never_ack: false,
             delayed_offer: false,
+            habit: reliable::Habit::of(self.counter),
+            answered_early: false,
             callee_plan: CalleePlan::default(),
             up: UpPlan::default(),
             ringing: false,
@@ -440,6 +461,9 @@ impl Phones {
              X-Number: {number}\r\nReferred-By: <sip:{number}@{address}>\r\n",
             line.target, line.local, line.remote
         );
+        if line.habit.updates {
+            text.push_str(reliable::ALLOW);
+        }
         if !body.is_empty() {
             text.push_str("Content-Type: application/sdp\r\n");
         }

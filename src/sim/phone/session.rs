@@ -53,7 +53,7 @@ impl Phones {
         };
         line.sequence += 1;
         let (sequence, peer) = (line.sequence, line.peer);
-        if method == "INVITE" {
+        if method == "INVITE" || (method == "UPDATE" && !body.is_empty()) {
             line.reinviting = Some(sequence);
         }
         let Some(line) = self.lines.get(id) else {
@@ -99,6 +99,7 @@ impl Phones {
         if line.reinviting.is_some() {
             return self.plan(id, Todo::Hold(hold), now + Duration::from_secs(2));
         }
+        let line_updates = line.habit.updates;
         let direction = match (hold, line.up.hold) {
             (false, _) => "sendrecv",
             (true, Hold::SendOnly) => "sendonly",
@@ -112,7 +113,8 @@ impl Phones {
             description(&line.number, line.media, direction, line.sequence + 2)
         };
         self.seen.holds += u64::from(hold);
-        self.in_dialog(id, "INVITE", &body, now);
+        let update = line_updates && !body.is_empty();
+        self.in_dialog(id, if update { "UPDATE" } else { "INVITE" }, &body, now);
         if hold {
             self.plan(id, Todo::Hold(false), now + Duration::from_secs(1));
         }

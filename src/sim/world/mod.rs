@@ -211,6 +211,10 @@ impl World {
             self.summary.add("sounds", phones.seen.sounds);
             self.summary.add("odd", phones.seen.odd);
             self.summary.add("proven", phones.seen.proven);
+            self.summary.add("pracks", phones.seen.pracks);
+            self.summary.add("pracked", phones.seen.pracked);
+            self.summary.add("early updates", phones.seen.early_updates);
+            self.summary.add("updated", phones.seen.updated);
             self.summary.add("unanswered", phones.seen.unanswered);
         }
         Ok(self.summary)

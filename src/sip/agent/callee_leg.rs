@@ -14,19 +14,24 @@
 //!               v       `----------------)--------'
 //!            session <-------------------'      (2xx of other forks: ACK + BYE)
 //! ```
+//!
+//! Its early dialogs are in [`super::callee_early`].
 
 use super::LegEvent;
 use super::body;
+use super::callee_early::CalleeEarly;
 use super::caller_id::{self, Shown};
 use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
+use super::early_media;
 use super::hops::{SILENCE, Tried};
 use super::reason;
 use super::session::Session;
+use super::settings::Reliability;
 use super::vouching;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
-use crate::sip::dialog::{Dialog, Tag, branch, call_id};
+use crate::sip::dialog::{Dialog, Tag, branch, call_id, reliable};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
@@ -45,10 +50,10 @@ const WITHHELD: u16 = 606;
 /// The callee's leg.
 #[derive(Debug, Default)]
 pub(super) struct CalleeLeg {
-    attempts: SmallVec<[Box<Attempt>; 1]>,
+    pub(super) attempts: SmallVec<[Box<Attempt>; 1]>,
     /// Hops tried of the trunk under way.
     tried: Tried,
-    session: Option<Box<Session>>,
+    pub(super) session: Option<Box<Session>>,
     /// Number of the next fork: never used twice in a call.
     next_fork: u16,
     /// BYEs to forks that lost, still unanswered.
@@ -56,23 +61,31 @@ pub(super) struct CalleeLeg {
     /// Forks that lost, by our tag (each attempt has its own) and theirs: their repeated 2xx get
     /// their ACK and no second BYE.
     lost: SmallVec<[(Tag, Box<str>); 0]>,
+    /// The highest sequence number that a PRACK or UPDATE of an early dialog had.
+    highest_cseq: u32,
 }
 
 /// An INVITE of ours without a final response.
 #[derive(Debug)]
-struct Attempt {
+pub(super) struct Attempt {
     id: TransactionId,
     branch: Box<str>,
-    uri: Box<str>,
-    tag: Tag,
+    pub(super) uri: Box<str>,
+    pub(super) tag: Tag,
     /// From with its tag.
-    local: Box<str>,
+    pub(super) local: Box<str>,
     to: Box<str>,
-    call_id: Box<str>,
+    pub(super) call_id: Box<str>,
     cseq: u32,
-    path: Path,
+    pub(super) path: Path,
     dialled_at: Instant,
-    forks: SmallVec<[(Fork, Box<str>); 1]>,
+    pub(super) forks: SmallVec<[CalleeEarly; 1]>,
+    /// Whether our INVITE lists 100rel.
+    pub(super) reliable: bool,
+    /// It carried no offer.
+    pub(super) delayed: bool,
+    /// The trunk's word on early media counts (RFC 5009).
+    trusted: bool,
     /// A provisional response has come: a CANCEL may go (§9.1).
     provisional: bool,
     given_up: Option<GivenUp>,
@@ -109,17 +122,19 @@ impl CalleeLeg {
         core.pick_hop(dial.trunk, &self.tried, now)
     }
 
-    /// A new attempt. Gives back its tag.
+    /// A new attempt; `early_offers`: an offer in a reliable provisional response could be passed on.
+    /// Gives back its tag.
     pub(super) fn dial(
         &mut self,
         dial: &Dial,
+        early_offers: bool,
         hop: Option<Path>,
         wire: &mut Wire<'_>,
     ) -> Option<Tag> {
         if self.session.is_some() {
             return None;
         }
-        let made = hop.and_then(|hop| Attempt::compose(dial, hop, wire));
+        let made = hop.and_then(|hop| Attempt::compose(dial, hop, early_offers, wire));
         let Some((mut attempt, bytes)) = made else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
@@ -164,7 +179,8 @@ impl CalleeLeg {
     /// Gives up what is under way, or ends what has just been answered.
     pub(super) fn cancel(&mut self, cause: Cause, wire: &mut Wire<'_>) {
         for attempt in &mut self.attempts {
-            attempt.give_up(cause, wire);
+            let cseq = attempt.give_up(cause, wire);
+            self.highest_cseq = self.highest_cseq.max(cseq);
         }
         if let Some(session) = &mut self.session {
             session.end(cause, wire);
@@ -216,9 +232,10 @@ impl CalleeLeg {
         if status < 200 {
             return self.on_provisional(place, message, wire);
         }
-        let attempt = self.attempts.remove(place);
+        let mut attempt = self.attempts.remove(place);
         wire.core.owners.remove(&id);
         if status >= 300 {
+            attempt.end_early(wire);
             if attempt.given_up.is_none() {
                 let mut cause = reason::read(message);
                 cause.sip = status;
@@ -245,14 +262,28 @@ impl CalleeLeg {
             let cause = Cause::default();
             return self.release(message, local, (&attempt.uri, attempt.path), cause, wire);
         }
-        let dialog = Dialog::from_success(message, local, &attempt.uri, attempt.path);
         let known = attempt.fork(message.to_tag());
         let fork = known.unwrap_or_else(|| self.draw_fork());
+        let early = attempt.take_early(message.to_tag());
+        let target = early.as_ref().map(|session| session.dialog.target.clone());
+        let target = target.unwrap_or_else(|| attempt.uri.clone());
+        let local = (attempt.tag, &*attempt.local);
+        let dialog = Dialog::from_success(message, local, &target, attempt.path);
+        let cseq = attempt.end_early(wire);
+        self.highest_cseq = self.highest_cseq.max(cseq);
         wire.add_peer(Side::Callee, dialog.path.remote.ip());
         if let Some(address) = wire.core.sender {
             wire.add_peer(Side::Callee, address);
         }
-        self.session = Some(Box::new(Session::answered(dialog)));
+        let mut session = match early {
+            Some(mut session) => {
+                session.answered_by(dialog);
+                session
+            }
+            None => Session::answered(dialog),
+        };
+        session.learn_allow(message);
+        self.session = Some(Box::new(session));
         let body = body::session_if_any(message);
         wire.event(Side::Callee, LegEvent::Answered { fork, body });
     }
@@ -280,13 +311,15 @@ impl CalleeLeg {
             None => {
                 let fork = Fork(self.next_fork);
                 self.next_fork = self.next_fork.saturating_add(1);
-                attempt.forks.push((fork, message.to_tag().into()));
+                attempt
+                    .forks
+                    .push(CalleeEarly::new(fork, message.to_tag(), attempt.trusted));
                 fork
             }
         };
-        let body = body::session_if_any(message);
-        let event = LegEvent::Progress { fork, status, body };
-        wire.event(Side::Callee, event);
+        if let Some(event) = attempt.progress(fork, message, wire) {
+            wire.event(Side::Callee, event);
+        }
     }
 
     /// Attempts of which nothing was heard: their hops have failed, whatever becomes of the attempt.
@@ -315,7 +348,8 @@ impl CalleeLeg {
         let Some(place) = self.attempts.iter().position(|attempt| attempt.id == id) else {
             return;
         };
-        let attempt = self.attempts.remove(place);
+        let mut attempt = self.attempts.remove(place);
+        attempt.end_early(wire);
         if attempt.given_up.is_none() {
             wire.core.hop_failed(attempt.path, 0, wire.now);
             wire.event(Side::Callee, LegEvent::Failed(failure));
@@ -352,6 +386,8 @@ impl CalleeLeg {
             return wire.core.count("sip_bounds", "lost-forks");
         }
         let mut dialog = Dialog::from_success(message, local, uri, path);
+        // PRACKs may have gone in it.
+        dialog.local_cseq = dialog.local_cseq.max(self.highest_cseq);
         let branch = wire.branch();
         let cseq = message.cseq();
         let writer = compose::in_dialog(wire.core, &dialog, Method::Ack, cseq, &branch);
@@ -406,7 +442,8 @@ impl CalleeLeg {
         }
         for attempt in &mut self.attempts {
             if attempt.given_up.is_none() {
-                attempt.give_up(cause, wire);
+                let cseq = attempt.give_up(cause, wire);
+                self.highest_cseq = self.highest_cseq.max(cseq);
                 let cause = Cause {
                     sip: WITHHELD,
                     q850: 0,
@@ -434,7 +471,12 @@ impl CalleeLeg {
 impl Attempt {
     /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
     /// way to write the number.
-    fn compose(dial: &Dial, path: Path, wire: &mut Wire<'_>) -> Option<(Self, Bytes)> {
+    fn compose(
+        dial: &Dial,
+        path: Path,
+        early_offers: bool,
+        wire: &mut Wire<'_>,
+    ) -> Option<(Self, Bytes)> {
         let now = wire.now;
         let core = &mut *wire.core;
         let tag = Tag::draw(&mut *core.entropy);
@@ -459,12 +501,27 @@ impl Attempt {
             path,
             dialled_at: now,
             forks: SmallVec::new(),
+            reliable: trunk.reliable != Reliability::Off && (dial.body.is_some() || early_offers),
+            delayed: dial.body.is_none(),
+            trusted: trunk.trusted,
             provisional: false,
             given_up: None,
         };
         let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
         compose::contact(core, &mut writer, attempt.path);
         writer.header(Header::Allow, compose::ALLOW);
+        if attempt.reliable {
+            let required = trunk.reliable == Reliability::Required;
+            let header = if required {
+                Header::Require
+            } else {
+                Header::Supported
+            };
+            writer.header(header, reliable::OPTION);
+        }
+        if attempt.trusted {
+            writer.header(Header::PEarlyMedia, early_media::SUPPORTED);
+        }
         shown.write(&mut writer);
         vouching::sign(dial, trunk, core, &mut writer);
         let bytes = compose::finish(writer, dial.body.as_ref());
@@ -497,15 +554,17 @@ impl Attempt {
 
     /// The fork that a To-tag stands for.
     fn fork(&self, tag: &str) -> Option<Fork> {
-        let (fork, _) = self.forks.iter().find(|(_, known)| **known == *tag)?;
-        Some(*fork)
+        let early = self.forks.iter().find(|early| *early.tag == *tag)?;
+        Some(early.fork)
     }
 
     /// Nobody waits for it any more: CANCEL now, or when the first provisional response is there.
-    fn give_up(&mut self, cause: Cause, wire: &mut Wire<'_>) {
+    /// Its early dialogs end: gives back the last sequence number of ours in any.
+    fn give_up(&mut self, cause: Cause, wire: &mut Wire<'_>) -> u32 {
         if self.given_up.is_some() {
-            return;
+            return 0;
         }
+        let cseq = self.end_early(wire);
         self.given_up = Some(GivenUp {
             cause,
             forget_at: None,
@@ -515,6 +574,7 @@ impl Attempt {
         } else {
             self.note_silence(wire);
         }
+        cseq
     }
 
     /// What a response says of the hop: 503 is a failure of it (RFC 3263 §4.3); 100 is not the word of

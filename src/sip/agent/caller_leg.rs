@@ -2,7 +2,7 @@
 //! one end of its dialog.
 //!
 //! ```text
-//!            Progress (one To-tag a fork)
+//!            Progress (one To-tag a fork), PRACK, UPDATE: super::caller_early
 //!              .----.
 //!              v    |
 //!   INVITE --> Invited --Accept--> Up (session: 2xx repeated until ACK, ...) --> Done
@@ -11,6 +11,7 @@
 
 use super::LegEvent;
 use super::body;
+use super::caller_early::{CallerEarly, Manner};
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::reason;
@@ -44,21 +45,27 @@ pub(super) enum CallerLeg {
 /// An INVITE without a final response.
 #[derive(Debug)]
 pub(super) struct Invited {
-    id: TransactionId,
-    message: Message,
-    path: Path,
+    pub(super) id: TransactionId,
+    pub(super) message: Message,
+    pub(super) path: Path,
     /// Our tag in the first early dialog and in failures.
     tag: Tag,
-    forks: SmallVec<[(Fork, Tag); 1]>,
+    pub(super) forks: SmallVec<[CallerEarly; 1]>,
+    /// How its provisional responses go.
+    pub(super) manner: Manner,
     /// The last provisional response, and when it is repeated.
-    progress: Option<(u16, Bytes, Instant)>,
+    progress: Option<(Last, Instant)>,
 }
+
+/// The last provisional response: its dialog, its status and, where it was no reliable one, itself.
+type Last = (Tag, u16, Option<Bytes>);
 
 impl CallerLeg {
     /// Takes an INVITE: 100 goes out at once (sip-bridging 2).
     pub(super) fn new(
         (id, message, path): (TransactionId, Message, Path),
         tag: Tag,
+        manner: Manner,
         wire: &mut Wire<'_>,
     ) -> Self {
         let trying = compose::response(&message, path, 100, None).finish(None);
@@ -71,6 +78,7 @@ impl CallerLeg {
             path,
             tag,
             forks: SmallVec::new(),
+            manner,
             progress: None,
         }))
     }
@@ -103,29 +111,29 @@ impl CallerLeg {
             return None;
         };
         let (tag, new) = invited.tag_of(fork, wire);
-        let request = (&invited.message, invited.path);
-        let bytes = compose::dialog_response(wire.core, request, status, Some(tag), body);
-        if let Some(bytes) = wire.respond(Side::Caller, invited.id, status, bytes) {
-            let at = wire.now + REFRESH;
-            if invited.progress.is_none() {
-                wire.core.arm(at, Timer::Progress(wire.key));
-            }
-            invited.progress = Some((status, bytes, at));
-        }
+        invited.provide(tag, (status, body.cloned()), wire);
         new.then_some(tag)
     }
 
     /// Repeats the last provisional response.
     pub(super) fn on_progress_timer(&mut self, wire: &mut Wire<'_>) {
         let Self::Invited(invited) = self else { return };
-        let Some((status, bytes, at)) = invited.progress.as_mut() else {
+        let Some((last, at)) = invited.progress.as_mut() else {
             return;
         };
-        if *at <= wire.now {
+        let due = *at <= wire.now;
+        if due {
             *at = wire.now + REFRESH;
-            wire.respond(Side::Caller, invited.id, *status, bytes.clone());
         }
         wire.core.arm(*at, Timer::Progress(wire.key));
+        match last.clone() {
+            _ if !due => {}
+            (_, status, Some(bytes)) => {
+                wire.respond(Side::Caller, invited.id, status, bytes);
+            }
+            // A reliable one has its PRACK: another, with a number of its own.
+            (tag, status, None) => invited.provide(tag, (status, None), wire),
+        }
     }
 
     /// 200 in the dialog of `fork`. Gives back a tag that is new.
@@ -141,6 +149,7 @@ impl CallerLeg {
         let (tag, new) = invited.tag_of(fork, wire);
         let request = (&invited.message, invited.path);
         let bytes = compose::dialog_response(wire.core, request, 200, Some(tag), body);
+        let live = invited.take_live(tag, wire);
         let dialog = Dialog::from_invite(&invited.message, tag, invited.path);
         let sent = wire.respond(Side::Caller, invited.id, 200, bytes);
         let (Some(bytes), Some(dialog)) = (sent, dialog) else {
@@ -148,10 +157,18 @@ impl CallerLeg {
         };
         wire.core.owners.remove(&invited.id);
         wire.add_peer(Side::Caller, dialog.path.remote.ip());
-        let delayed = body::session_if_any(&invited.message).is_none();
+        let delayed = invited.is_delayed() && body.is_some();
         let path = response_path(&invited.message, invited.path);
         let accept = Accept::new(wire, (bytes, path), invited.message.cseq(), (true, delayed));
-        *self = Self::Up(Box::new(Session::accepted(dialog, accept, wire)));
+        let session = match live {
+            Some(live) => live.accepted(accept, wire),
+            None => {
+                let mut session = Session::accepted(dialog, accept, wire);
+                session.learn_allow(&invited.message);
+                session
+            }
+        };
+        *self = Self::Up(Box::new(session));
         new.then_some(tag)
     }
 
@@ -173,6 +190,7 @@ impl CallerLeg {
     /// Final failure as SIP itself has it.
     pub(super) fn refuse(&mut self, refusal: &Refusal, wire: &mut Wire<'_>) {
         let Self::Invited(invited) = self else { return };
+        invited.end_early(wire);
         let bytes = refusal.write(&invited.message, invited.path, Some(invited.tag));
         wire.respond(Side::Caller, invited.id, refusal.status, bytes);
         wire.core.owners.remove(&invited.id);
@@ -209,9 +227,11 @@ impl CallerLeg {
             Self::Up(session) if session.dialog.matches_request(&message) => {
                 session.on_request((id, message, path), wire);
             }
-            Self::Invited(invited) if invited.matches(&message) => {
-                Self::on_early_request((id, &message, path), wire);
-            }
+            Self::Invited(invited) if invited.matches(&message) => match message.method() {
+                Method::Prack => invited.on_prack((id, message, path), wire),
+                Method::Update => invited.on_update((id, message, path), wire),
+                _ => Self::on_early_request((id, &message, path), wire),
+            },
             _ => {
                 let bytes = Refusal::of(481).write(&message, path, None);
                 wire.respond(Side::Caller, id, 481, bytes);
@@ -271,8 +291,8 @@ impl CallerLeg {
 impl Invited {
     /// The To-tag that stands for a fork, and whether it has just been made.
     fn tag_of(&mut self, fork: Fork, wire: &mut Wire<'_>) -> (Tag, bool) {
-        if let Some((_, tag)) = self.forks.iter().find(|(known, _)| *known == fork) {
-            return (*tag, false);
+        if let Some(early) = self.forks.iter().find(|early| early.fork == fork) {
+            return (early.tag, false);
         }
         let tag = match self.forks.len() {
             0 => self.tag,
@@ -282,8 +302,26 @@ impl Invited {
             }
             _ => Tag::draw(&mut *wire.core.entropy),
         };
-        self.forks.push((fork, tag));
+        self.forks.push(CallerEarly {
+            fork,
+            tag,
+            live: None,
+        });
         (tag, true)
+    }
+
+    /// Whether it came without an offer.
+    pub(super) fn is_delayed(&self) -> bool {
+        body::session_if_any(&self.message).is_none()
+    }
+
+    /// Has a provisional response repeated after a while.
+    pub(super) fn refresh_later(&mut self, last: Last, wire: &mut Wire<'_>) {
+        let at = wire.now + REFRESH;
+        if self.progress.is_none() {
+            wire.core.arm(at, Timer::Progress(wire.key));
+        }
+        self.progress = Some((last, at));
     }
 
     /// Whether a request belongs to one of its early dialogs.

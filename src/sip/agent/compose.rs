@@ -8,7 +8,7 @@ use crate::sip::message::{Header, Message, Method, Path, Writer};
 use bytes::Bytes;
 
 /// Methods that we take (RFC 3261 §20.5).
-pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO";
+pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
 
 /// Body types that we take.
 pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";
@@ -97,13 +97,23 @@ pub(super) fn dialog_response(
     tag: Option<Tag>,
     body: Option<&Bytes>,
 ) -> Bytes {
+    finish(dialog_head(core, (invite, path), status, tag), body)
+}
+
+/// The same without its end.
+pub(super) fn dialog_head(
+    core: &Core,
+    (invite, path): (&Message, Path),
+    status: u16,
+    tag: Option<Tag>,
+) -> Writer {
     let mut writer = response(invite, path, status, tag);
     for route in invite.all(Header::RecordRoute) {
         writer.header(Header::RecordRoute, route);
     }
     contact(core, &mut writer, path);
     writer.header(Header::Allow, ALLOW);
-    finish(writer, body)
+    writer
 }
 
 /// What a refusal carries beside its status.

@@ -48,10 +48,12 @@ struct Ended {
 pub(super) enum Owner {
     /// Client: the INVITE of a dial attempt.
     Dial(CallKey),
-    /// Client: a re-INVITE.
+    /// Client: a re-INVITE or an UPDATE.
     Reinvite(CallKey, Side),
     /// Client: the BYE that ends a leg.
     Bye(CallKey, Side),
+    /// Client: PRACK in an early dialog of the callee's leg.
+    Prack(CallKey),
     /// Client: another request in a leg's dialog (INFO).
     Inside(CallKey, Side),
     /// Client: BYE to a fork that lost.
@@ -78,6 +80,8 @@ pub(super) enum Timer {
     Reinvite(CallKey, Side),
     /// Give up waiting for the end of a cancelled INVITE (§9.1).
     Cancel(CallKey),
+    /// Repeat a reliable provisional response until its PRACK is there (RFC 3262 §3).
+    Provisional(CallKey),
     /// Repeat the last provisional response (§13.3.1.1).
     Progress(CallKey),
     /// OPTIONS to a trunk.

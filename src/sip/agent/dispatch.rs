@@ -7,12 +7,13 @@ use super::identity;
 use super::legs::Legs;
 use super::probe;
 use super::screening;
+use super::settings::Reliability;
 use super::sources::Source;
 use super::vouching;
 use super::{Agent, Output, RETRY_AFTER};
 use crate::call::event::Invite;
 use crate::domain::{CallId, Now, Side};
-use crate::sip::dialog::Tag;
+use crate::sip::dialog::{Tag, reliable};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
@@ -93,7 +94,7 @@ impl Agent {
         match message.method() {
             Method::Invite => self.on_invite((id, message, path), now),
             Method::Options => self.on_options((id, &message, path), now.mono),
-            Method::Bye | Method::Info => {
+            Method::Bye | Method::Info | Method::Prack | Method::Update => {
                 self.refuse((id, &message, path), &Refusal::of(481), now.mono);
             }
             other => self.refuse((id, &message, path), &screening::not_ours(other), now.mono),
@@ -111,6 +112,15 @@ impl Agent {
             Ok(_) if self.core.transactions.is_merged(id) => Err(screening::merged()),
             other => other,
         };
+        let settings = self.core.settings.trunk(trunk);
+        let screened = screened.and_then(|screened| match settings {
+            Some(trunk)
+                if trunk.reliable == Reliability::Off && reliable::is_required(&message) =>
+            {
+                Err(screening::unreliable())
+            }
+            _ => Ok(screened),
+        });
         let Some(key) = self.calls.next_key() else {
             return self.refuse((id, &message, path), &Refusal::of(503), now.mono);
         };
@@ -247,6 +257,7 @@ impl Agent {
             Owner::Dial(key)
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
+            | Owner::Prack(key)
             | Owner::Inside(key, _)
             | Owner::Loser(key) => {
                 if last && self.calls.get(key).is_none() {
@@ -274,6 +285,7 @@ impl Agent {
             Owner::Dial(key)
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
+            | Owner::Prack(key)
             | Owner::Inside(key, _)
             | Owner::Loser(key) => self.in_call(key, now, |legs, core, now| {
                 legs.on_no_response((id, owner), sip, core, now);

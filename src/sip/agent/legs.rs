@@ -1,14 +1,16 @@
 //! One call's SIP: both legs, its guard, and its places in the tables that all calls share.
 
 use super::callee_leg::CalleeLeg;
+use super::caller_early::Manner;
 use super::caller_leg::CallerLeg;
 use super::compose::Refusal;
 use super::core::{Core, Owner, Timer, Wire};
 use super::credentials::Proofs;
 use super::peers::Peers;
+use super::session::Session;
 use super::sources::Source;
 use super::{LegEvent, Output, Settings, SipCommand, learning};
-use crate::call::event::{Cause, Dial, DialFailure};
+use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::{CallKey, Side};
 use crate::sip::dialog::Tag;
 use crate::sip::guard::{Echo, Guard, Verdict};
@@ -68,8 +70,9 @@ impl Legs {
         };
         learning::learn(&mut legs.guard, Side::Caller, &message, path, core);
         legs.register(Some(tag), Side::Caller, core);
+        let manner = Manner::of(&message, trunk.and_then(|trunk| core.settings.trunk(trunk)));
         legs.with(core, now, |caller, _, wire| {
-            *caller = CallerLeg::new((id, message, path), tag, wire);
+            *caller = CallerLeg::new((id, message, path), tag, manner, wire);
         });
         legs
     }
@@ -168,6 +171,26 @@ impl Legs {
                 self.with(core, now, |_, callee, wire| callee.cancel(cause, wire));
             }
             SipCommand::Bye(side, cause) => self.bye(side, cause, core, now),
+            SipCommand::EarlyReoffer(side, fork, body) => {
+                self.early(side, fork, core, now, |session, wire| {
+                    session.reoffer_early(body, wire);
+                });
+            }
+            SipCommand::EarlyAnswer(Side::Callee, fork, body) => {
+                self.with(core, now, |_, callee, wire| {
+                    callee.answer_early(fork, &body, wire)
+                });
+            }
+            SipCommand::EarlyAnswer(side, fork, body) => {
+                self.early(side, fork, core, now, |session, wire| {
+                    session.answer_offer(Some(&body), wire);
+                });
+            }
+            SipCommand::EarlyRefuse(side, fork, cause) => {
+                self.early(side, fork, core, now, |session, wire| {
+                    session.refuse_offer(cause, wire);
+                });
+            }
             inside => self.inside(inside, core, now),
         }
     }
@@ -183,18 +206,45 @@ impl Legs {
             _ => return,
         };
         self.with(core, now, |caller, callee, wire| {
-            let session = match side {
-                Side::Caller => caller.session(),
-                Side::Callee => callee.session(),
+            let (session, other) = match side {
+                Side::Caller => (caller.session(), callee.session()),
+                Side::Callee => (callee.session(), caller.session()),
             };
             let Some(session) = session else { return };
+            // As the other side asked, so is this one.
+            let update = other.is_some_and(|other| other.is_updated());
             match command {
                 SipCommand::Confirm(_, answer) => session.confirm(answer.as_ref(), wire),
-                SipCommand::Reoffer(_, body) => session.reoffer(body, wire),
+                SipCommand::Reoffer(_, body) => session.reoffer(body, update, wire),
                 SipCommand::AnswerOffer(_, body) => session.answer_offer(body.as_ref(), wire),
                 SipCommand::RefuseOffer(_, cause) => session.refuse_offer(cause, wire),
                 SipCommand::Dtmf(_, kind, signal) => session.dtmf(&kind, &signal, wire),
                 _ => {}
+            }
+        });
+    }
+
+    /// Something in an early dialog, or in what it has become. Where it is gone, so is what was
+    /// asked for; an offer that cannot go is told as such.
+    fn early(
+        &mut self,
+        side: Side,
+        fork: Fork,
+        core: &mut Core,
+        now: Instant,
+        act: impl FnOnce(&mut Session, &mut Wire<'_>),
+    ) {
+        self.with(core, now, |caller, callee, wire| {
+            let session = match side {
+                Side::Caller => caller.early(fork),
+                Side::Callee => callee.early(fork),
+            };
+            match session {
+                Some(session) => act(session, wire),
+                None => {
+                    let cause = Cause { sip: 504, q850: 0 };
+                    wire.event(side, LegEvent::EarlyUnanswered(fork, cause));
+                }
             }
         });
     }
@@ -215,7 +265,10 @@ impl Legs {
         if self.callee.session().is_none() {
             self.peers.redial(dial.trunk, &mut core.sources);
         }
-        let tag = self.with(core, now, |_, callee, wire| callee.dial(dial, hop, wire));
+        let tag = self.with(core, now, |caller, callee, wire| {
+            let early_offers = dial.early_offers && caller.takes_offers();
+            callee.dial(dial, early_offers, hop, wire)
+        });
         self.register(tag, Side::Callee, core);
     }
 
@@ -245,10 +298,18 @@ impl Legs {
                 if let Some(session) = known {
                     return session.on_request((id, message, path), wire);
                 }
-                // An early dialog of ours takes nothing but what any refusal says.
+                let early = callee.early_of(&message);
+                if let Some(early) = early.filter(|_| message.method() == Method::Update) {
+                    return early.on_update((id, message, path), wire);
+                }
+                // An early dialog of ours takes nothing else but what any refusal says.
                 let refusal = match message.method() {
                     Method::Options if callee.is_early(&message) => Refusal::of(200),
-                    Method::Bye | Method::Info | Method::Options => Refusal::of(481),
+                    Method::Bye
+                    | Method::Info
+                    | Method::Options
+                    | Method::Prack
+                    | Method::Update => Refusal::of(481),
                     Method::Invite if callee.is_early(&message) => Refusal::of(491),
                     Method::Invite => Refusal::of(481),
                     other => super::screening::not_ours(other),
@@ -286,8 +347,7 @@ impl Legs {
                 Side::Caller => caller.session(),
                 Side::Callee => callee.session(),
             };
-            let same =
-                |session: &&mut super::session::Session| session.dialog.matches_request(message);
+            let same = |session: &&mut Session| session.dialog.matches_request(message);
             if let Some(session) = session.filter(same) {
                 session.on_ack(message, wire);
             }
@@ -324,13 +384,15 @@ impl Legs {
                 let infos = wire.infos(side);
                 *infos = infos.saturating_sub(1);
             }
+            let failed = message.status().is_some_and(|status| status >= 300);
             let session = match side {
-                Side::Caller => caller.session(),
-                Side::Callee => callee.session(),
+                Side::Caller => caller.session_of(id),
+                Side::Callee => callee.session_of(id),
             };
             match (owner, session) {
                 (Owner::Dial(_), _) => callee.on_response(id, message, wire),
                 (Owner::Loser(_), _) if last => callee.on_loser_done(),
+                (Owner::Prack(_), _) if failed => callee.on_prack_failure(id, wire),
                 (Owner::Reinvite(..), Some(session)) => {
                     session.on_reinvite_response(id, message, wire);
                 }
@@ -363,10 +425,11 @@ impl Legs {
             match owner {
                 Owner::Dial(_) => callee.on_failure(id, failure, wire),
                 Owner::Loser(_) => callee.on_loser_done(),
+                Owner::Prack(_) => callee.on_prack_failure(id, wire),
                 Owner::Reinvite(_, side) | Owner::Inside(_, side) | Owner::Bye(_, side) => {
                     let session = match side {
-                        Side::Caller => caller.session(),
-                        Side::Callee => callee.session(),
+                        Side::Caller => caller.session_of(id),
+                        Side::Callee => callee.session_of(id),
                     };
                     match (owner, session) {
                         (Owner::Bye(..), Some(session)) => session.on_bye_done(),
@@ -411,11 +474,14 @@ impl Legs {
                 Timer::Cancel(_) => return callee.on_cancel_timer(wire),
                 Timer::Progress(_) => return caller.on_progress_timer(wire),
                 Timer::Silence(_) => return callee.on_silence(wire),
+                Timer::Provisional(_) => return caller.on_provisional_timer(wire),
                 Timer::Probe(_) | Timer::Hops(_) => None,
             };
             match (timer, session) {
                 (Timer::Accept(..), Some(session)) => session.on_accept_timer(wire),
                 (Timer::Reinvite(..), Some(session)) => session.on_reinvite_timer(wire),
+                (Timer::Reinvite(_, Side::Caller), None) => caller.on_early_retry(wire),
+                (Timer::Reinvite(_, Side::Callee), None) => callee.on_early_retry(wire),
                 _ => {}
             }
         });
@@ -452,12 +518,17 @@ pub(super) fn describes(event: &LegEvent) -> bool {
         LegEvent::Confirmed(body)
         | LegEvent::Offered(body)
         | LegEvent::OfferConfirmed(body)
+        | LegEvent::EarlyReanswered(_, body)
         | LegEvent::Reanswered(body) => body.is_some(),
+        LegEvent::EarlyOffered(..) => true,
         LegEvent::Trying
         | LegEvent::Failed(_)
         | LegEvent::Cancelled(_)
         | LegEvent::Unconfirmed
         | LegEvent::Unanswered(_)
+        | LegEvent::EarlyUnanswered(..)
+        | LegEvent::Pending(_)
+        | LegEvent::Settled(_)
         | LegEvent::Ended(_)
         | LegEvent::Lost(_)
         | LegEvent::Dtmf(..) => false,

@@ -25,7 +25,9 @@
 )]
 
 mod body;
+mod callee_early;
 mod callee_leg;
+mod caller_early;
 mod caller_id;
 mod caller_leg;
 mod calls;
@@ -34,6 +36,7 @@ mod compose;
 mod core;
 mod credentials;
 mod dispatch;
+mod early_media;
 mod hops;
 mod identity;
 mod learning;
@@ -50,6 +53,7 @@ mod shedding;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod update;
 mod vouching;
 
 use super::codec::{self, Peek};
@@ -69,7 +73,7 @@ use std::time::Instant;
 
 pub use super::dialog::Entropy;
 pub use super::digest::{Account, Algorithm, Login, Password};
-pub use settings::{NumberForm, Settings, Target, Trunk};
+pub use settings::{NumberForm, Reliability, Settings, Target, Trunk};
 pub use vouching::IdentityPolicy;
 
 /// What the agent is told.
@@ -239,6 +243,7 @@ impl Agent {
                 | core::Timer::Reinvite(key, _)
                 | core::Timer::Cancel(key)
                 | core::Timer::Silence(key)
+                | core::Timer::Provisional(key)
                 | core::Timer::Progress(key) => self.in_call(key, now.mono, |legs, core, now| {
                     legs.on_timer(timer, core, now);
                 }),

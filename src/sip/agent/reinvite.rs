@@ -1,4 +1,5 @@
-//! Re-INVITE in a session, theirs and ours (RFC 3261 §14): at most one at a time.
+//! Re-INVITE in a session, theirs and ours (RFC 3261 §14): at most one at a time, and no UPDATE
+//! beside it ([`super::update`]).
 //!
 //! ```text
 //!   theirs:  Offered --AnswerOffer--> 2xx repeated --ACK--> idle        (64×T1: Lost, BYE)
@@ -12,6 +13,7 @@ use super::body;
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::session::{Accept, Phase, Session, response_path};
+use super::update::is_without_ack;
 use super::{LegEvent, reason, screening};
 use crate::call::event::Cause;
 use crate::domain::Side;
@@ -39,6 +41,33 @@ pub(super) struct Outgoing {
     pub(super) body: Option<Bytes>,
     pub(super) tries: u8,
     pub(super) retry_at: Option<Instant>,
+    /// By UPDATE.
+    update: bool,
+}
+
+impl Outgoing {
+    /// An offer that waits to be sent.
+    pub(super) fn new(body: Option<Bytes>, update: bool) -> Self {
+        Self {
+            id: None,
+            body,
+            tries: 0,
+            retry_at: None,
+            update,
+        }
+    }
+
+    /// Whether it may be tried once more.
+    pub(super) fn may_retry(&self) -> bool {
+        self.tries < MOST_RETRIES
+    }
+
+    /// The peer takes no UPDATE, or none now: a re-INVITE it is.
+    pub(super) fn by_reinvite(&mut self) {
+        self.update = false;
+        self.id = None;
+        self.tries = 0;
+    }
 }
 
 impl Session {
@@ -71,6 +100,7 @@ impl Session {
             }
         };
         self.refresh_target(&message, wire);
+        self.learn_allow(&message);
         let trying = compose::response(&message, path, 100, None).finish(None);
         wire.respond(self.side, id, 100, trying);
         self.incoming = Some(Box::new(Incoming { id, message, path }));
@@ -89,7 +119,11 @@ impl Session {
             return;
         }
         let mine = self.outgoing.take_if(|ours| ours.id == Some(id));
-        let Some(mut ours) = mine else { return };
+        let Some(ours) = mine else { return };
+        if ours.update {
+            wire.core.owners.remove(&id);
+            return self.on_update_response(ours, message, wire);
+        }
         if status < 300 {
             wire.detach(id);
             return self.on_reanswer(&ours, message, wire);
@@ -98,12 +132,9 @@ impl Session {
         let mut cause = reason::read(message);
         cause.sip = status;
         match status {
-            491 if ours.tries < MOST_RETRIES => {
-                let at = wire.now + self.glare_time(wire);
-                ours.id = None;
-                ours.retry_at = Some(at);
-                self.outgoing = Some(ours);
-                wire.core.arm(at, Timer::Reinvite(wire.key, self.side));
+            491 if ours.may_retry() => {
+                let wait = self.glare_time(wire);
+                self.retry(ours, wait, wire);
             }
             408 | 481 => self.lose(cause, status == 408, wire),
             _ => wire.event(self.side, LegEvent::Unanswered(cause)),
@@ -119,6 +150,7 @@ impl Session {
 
     fn on_reanswer(&mut self, ours: &Outgoing, message: &Message, wire: &mut Wire<'_>) {
         self.refresh_target(message, wire);
+        self.learn_allow(message);
         let body = body::session_if_any(message);
         self.owed = Some(message.cseq());
         if ours.body.is_some() {
@@ -127,8 +159,17 @@ impl Session {
         wire.event(self.side, LegEvent::Reanswered(body));
     }
 
+    /// Sends it again after a while.
+    pub(super) fn retry(&mut self, mut ours: Box<Outgoing>, wait: Duration, wire: &mut Wire<'_>) {
+        let at = wire.now + wait;
+        ours.id = None;
+        ours.retry_at = Some(at);
+        self.outgoing = Some(ours);
+        wire.core.arm(at, Timer::Reinvite(wire.key, self.side));
+    }
+
     /// §14.1: 2.1 to 4 s for who made the Call-ID, 0 to 2 s for the other, in units of 10 ms.
-    fn glare_time(&self, wire: &mut Wire<'_>) -> Duration {
+    pub(super) fn glare_time(&self, wire: &mut Wire<'_>) -> Duration {
         let units = match self.side {
             Side::Callee => wire.core.below(191).saturating_add(210),
             Side::Caller => wire.core.below(201),
@@ -148,8 +189,8 @@ impl Session {
     }
 
     /// A re-INVITE. While another INVITE is under way it waits; while theirs waits for the call
-    /// itself, it is refused at once.
-    pub(super) fn reoffer(&mut self, body: Option<Bytes>, wire: &mut Wire<'_>) {
+    /// itself, it is refused at once. `update`: by UPDATE, where the peer takes it.
+    pub(super) fn reoffer(&mut self, body: Option<Bytes>, update: bool, wire: &mut Wire<'_>) {
         if self.phase != Phase::Confirmed {
             return;
         }
@@ -157,19 +198,15 @@ impl Session {
             let cause = Cause { sip: 491, q850: 0 };
             return wire.event(self.side, LegEvent::Unanswered(cause));
         }
-        self.outgoing = Some(Box::new(Outgoing {
-            id: None,
-            body,
-            tries: 0,
-            retry_at: None,
-        }));
+        let update = update && self.peer_updates && body.is_some();
+        self.outgoing = Some(Box::new(Outgoing::new(body, update)));
         self.start_waiting(wire);
     }
 
     /// Sends the re-INVITE that waits, if nothing stands in its way.
     pub(super) fn start_waiting(&mut self, wire: &mut Wire<'_>) {
         let blocked = self.incoming.is_some() || self.accept.is_some() || self.owed.is_some();
-        if blocked || self.phase != Phase::Confirmed {
+        if blocked || !matches!(self.phase, Phase::Confirmed | Phase::Early) {
             return;
         }
         let Some(ours) = self
@@ -183,14 +220,19 @@ impl Session {
         let branch = wire.branch();
         let cseq = self.dialog.next_cseq();
         let dialog = &self.dialog;
-        let mut writer = compose::in_dialog(wire.core, dialog, Method::Invite, cseq, &branch);
+        let method = if ours.update {
+            Method::Update
+        } else {
+            Method::Invite
+        };
+        let mut writer = compose::in_dialog(wire.core, dialog, method, cseq, &branch);
         compose::contact(wire.core, &mut writer, dialog.path);
         writer.header(Header::Allow, compose::ALLOW);
         let bytes = compose::finish(writer, ours.body.as_ref());
         let owner = Owner::Reinvite(wire.key, self.side);
         ours.id = wire.request(
             (self.side, owner),
-            (Method::Invite, branch),
+            (method, branch),
             (bytes, dialog.path),
             &dialog.echoed(),
         );
@@ -205,6 +247,9 @@ impl Session {
             return;
         };
         let Incoming { id, message, path } = *theirs;
+        if is_without_ack(&message) {
+            return self.answer_update((id, &message, path), body, wire);
+        }
         let bytes = compose::dialog_response(wire.core, (&message, path), 200, None, body);
         let Some(bytes) = wire.respond(self.side, id, 200, bytes) else {
             return;

@@ -35,6 +35,7 @@ impl Agent {
             Owner::Dial(key)
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
+            | Owner::Prack(key)
             | Owner::Inside(key, _)
             | Owner::Loser(key) => {
                 let mut sent = false;
@@ -67,10 +68,11 @@ impl Legs {
             let cseq = match owner {
                 Owner::Dial(_) if !callee.awaits(id) => None,
                 Owner::Dial(_) | Owner::Loser(_) => Some(before.saturating_add(1)),
+                Owner::Prack(_) => callee.cseq_of_prack(id),
                 _ => {
                     let session = match side {
-                        Side::Caller => caller.session(),
-                        Side::Callee => callee.session(),
+                        Side::Caller => caller.session_of(id),
+                        Side::Callee => callee.session_of(id),
                     };
                     session.map(|session| session.dialog.next_cseq())
                 }
@@ -81,11 +83,12 @@ impl Legs {
             };
             wire.core.owners.remove(&id);
             let session = match side {
-                Side::Caller => caller.session(),
-                Side::Callee => callee.session(),
+                Side::Caller => caller.session_of(id),
+                Side::Callee => callee.session_of(id),
             };
             match (owner, session) {
                 (Owner::Dial(_), _) => callee.resubmitted(id, (new, branch), before),
+                (Owner::Prack(_), _) => callee.prack_resubmitted(id, new),
                 (Owner::Reinvite(..), Some(session)) => session.resubmitted(id, new),
                 _ => {}
             }

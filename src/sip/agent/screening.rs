@@ -3,6 +3,7 @@
 
 use super::body::{self, Unacceptable};
 use super::compose::Refusal;
+use crate::sip::dialog::reliable;
 use crate::sip::message::{Header, Message, Method, NameAddr, Uri};
 use bytes::Bytes;
 
@@ -56,13 +57,24 @@ pub(super) fn contact(message: &Message) -> Result<(), Refusal> {
         .ok_or_else(|| malformed("Malformed Contact"))
 }
 
+/// The refusal of an INVITE that requires reliable provisional responses where the trunk has none.
+pub(super) fn unreliable() -> Refusal {
+    Refusal {
+        unsupported: Some(reliable::OPTION.into()),
+        ..Refusal::of(420)
+    }
+}
+
 /// A merged request (RFC 3261 §8.2.2.2).
 pub(super) fn merged() -> Refusal {
     Refusal::because(482, 25)
 }
 
-/// Option tags that must be understood, of which none is ours (RFC 3261 §8.2.2.3). ACK and CANCEL
-/// are never asked.
+/// Option tags that are ours.
+const OURS: &[&str] = &[reliable::OPTION];
+
+/// Option tags that must be understood and are not ours (RFC 3261 §8.2.2.3). ACK and CANCEL are
+/// never asked.
 pub(super) fn unsupported(message: &Message) -> Option<Refusal> {
     if matches!(message.method(), Method::Ack | Method::Cancel) {
         return None;
@@ -70,7 +82,8 @@ pub(super) fn unsupported(message: &Message) -> Option<Refusal> {
     let mut tags = String::new();
     for tag in message.all(Header::Require) {
         let tag = tag.trim();
-        if tag.is_empty() || tags.len().saturating_add(tag.len()) > LONGEST_UNSUPPORTED {
+        let ours = OURS.iter().any(|own| own.eq_ignore_ascii_case(tag));
+        if ours || tag.is_empty() || tags.len().saturating_add(tag.len()) > LONGEST_UNSUPPORTED {
             continue;
         }
         if !tags.is_empty() {

@@ -9,15 +9,17 @@
 //!       +--------------------------)--------------------------------+
 //! ```
 //!
-//! INVITEs inside it are in [`super::reinvite`].
+//! INVITEs inside it are in [`super::reinvite`], UPDATEs in [`super::update`]. An early dialog is one
+//! too, in phase `Early`, as long as UPDATE and PRACK need it; its end is its INVITE's.
 
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::reinvite::{Incoming, Outgoing};
 use super::{LegEvent, body, reason};
-use crate::call::event::Cause;
+use crate::call::event::{Cause, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::Dialog;
+use crate::sip::dialog::reliable::RAck;
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::TransactionId;
 use bytes::Bytes;
@@ -42,6 +44,14 @@ pub(super) struct Session {
     acks: SmallVec<[Sent; 1]>,
     /// A BYE that waits for the ACK to our 2xx (§15).
     bye: Option<Cause>,
+    /// Of an early dialog: which.
+    pub(super) fork: Fork,
+    /// The first offer of the dialog has its answer, for good (RFC 3262 §5): others may follow.
+    pub(super) settled: bool,
+    /// The peer's Allow lists UPDATE.
+    pub(super) peer_updates: bool,
+    /// Our last provisional response, had no PRACK when our 2xx went: one may come yet (RFC 3262 §3).
+    pub(super) unacknowledged: Option<RAck>,
 }
 
 /// Most ACKs kept in one leg: re-INVITEs of ours that were answered within half a minute.
@@ -64,6 +74,7 @@ const MOST_INFOS: u8 = 16;
 /// Where it is in the drawing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Phase {
+    Early,
     Confirmed,
     Closing,
     Closed,
@@ -128,7 +139,7 @@ impl Session {
         wire.add_peer(self.side, self.dialog.path.remote.ip());
     }
 
-    fn new(side: Side, dialog: Dialog) -> Self {
+    pub(super) fn new(side: Side, dialog: Dialog) -> Self {
         Self {
             side,
             dialog,
@@ -139,6 +150,10 @@ impl Session {
             owed: None,
             acks: SmallVec::new(),
             bye: None,
+            fork: Fork(0),
+            settled: true,
+            peer_updates: false,
+            unacknowledged: None,
         }
     }
 
@@ -164,10 +179,9 @@ impl Session {
         if self.phase == Phase::Closed {
             return self.refuse((id, &message, path), &Refusal::of(481), wire);
         }
-        if message.cseq() <= self.dialog.remote_cseq && self.dialog.remote_cseq != 0 {
+        if !self.is_in_order(&message) {
             return self.refuse((id, &message, path), &Refusal::of(500), wire);
         }
-        self.dialog.remote_cseq = message.cseq();
         if let Some(refusal) = super::screening::unsupported(&message) {
             return self.refuse((id, &message, path), &refusal, wire);
         }
@@ -178,6 +192,8 @@ impl Session {
             Method::Invite => self.on_invite((id, message, path), wire),
             Method::Bye => self.on_bye((id, &message, path), wire),
             Method::Info => self.on_info((id, &message, path), wire),
+            Method::Update => self.on_update((id, message, path), wire),
+            Method::Prack => self.on_late_prack((id, &message, path), wire),
             Method::Options => {
                 let mut writer = compose::response(&message, path, 200, None);
                 writer.header(Header::Allow, compose::ALLOW);
@@ -208,6 +224,24 @@ impl Session {
         self.close(wire);
         self.accept = owed;
         wire.event(self.side, LegEvent::Ended(cause));
+    }
+
+    /// A PRACK that crossed our 2xx.
+    fn on_late_prack(
+        &mut self,
+        (id, message, path): (TransactionId, &Message, Path),
+        wire: &mut Wire<'_>,
+    ) {
+        let wanted = self
+            .unacknowledged
+            .take_if(|rack| RAck::read(message) == Some(*rack));
+        let status = if wanted.is_some() { 200 } else { 481 };
+        self.refuse((id, message, path), &Refusal::of(status), wire);
+    }
+
+    /// Whether a 2xx of ours carried an offer whose answer is to come with its ACK.
+    pub(super) fn awaits_answer(&self) -> bool {
+        self.accept.as_ref().is_some_and(|accept| accept.delayed)
     }
 
     fn on_info(
@@ -285,9 +319,11 @@ impl Session {
 
     /// No response to a request of ours in it, or the transport failed under it.
     pub(super) fn on_no_response(&mut self, id: TransactionId, sip: u16, wire: &mut Wire<'_>) {
-        self.outgoing.take_if(|ours| ours.id == Some(id));
-        if self.phase == Phase::Confirmed {
-            self.lose(Cause { sip, q850: 0 }, true, wire);
+        let ours = self.outgoing.take_if(|ours| ours.id == Some(id));
+        match self.phase {
+            Phase::Confirmed => self.lose(Cause { sip, q850: 0 }, true, wire),
+            Phase::Early if ours.is_some() => self.say_unanswered(Cause { sip, q850: 0 }, wire),
+            _ => {}
         }
     }
 

@@ -11,6 +11,18 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+/// Whether provisional responses of a leg are acknowledged (RFC 3262): `reliable_provisionals`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Reliability {
+    /// Never: the option is not ours on this leg.
+    Off,
+    /// Where the other end wants it; towards a caller that merely can, where there is a description.
+    #[default]
+    Supported,
+    /// Our INVITEs require it; every provisional response to a caller that can is reliable.
+    Required,
+}
+
 /// One trunk as the agent needs it.
 #[derive(Clone, Debug)]
 pub struct Trunk {
@@ -22,6 +34,8 @@ pub struct Trunk {
     pub target: Option<Target>,
     /// Its P-Asserted-Identity is believed, and it is given ours.
     pub trusted: bool,
+    /// Reliable provisional responses on its legs (RFC 3262).
+    pub reliable: Reliability,
     /// How numbers are written towards it.
     pub form: NumberForm,
     /// OPTIONS interval; zero = none.

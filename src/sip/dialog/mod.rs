@@ -12,6 +12,7 @@
     )
 )]
 
+pub mod reliable;
 mod route;
 #[cfg(test)]
 mod tests;

@@ -35,7 +35,7 @@ fn a_requirement_is_420() {
     assert_eq!(reason, cause(420, 0));
     assert_eq!(
         response.all(Header::Unsupported).collect::<Vec<_>>(),
-        ["100rel", "foo", "bar"]
+        ["foo", "bar"]
     );
 }
 
@@ -185,8 +185,8 @@ fn other_methods_outside_a_dialog() {
         ("NOTIFY", 405),
         ("MESSAGE", 405),
         ("PUBLISH", 405),
-        ("PRACK", 405),
-        ("UPDATE", 405),
+        ("PRACK", 481),
+        ("UPDATE", 481),
         ("REFER", 603),
         ("FOO", 405),
     ] {

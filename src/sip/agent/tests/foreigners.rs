@@ -16,6 +16,7 @@ fn three_trunks() -> Settings {
         sources: vec![("198.51.100.66".parse().unwrap(), 32)],
         target: None,
         trusted: true,
+        reliable: Reliability::Supported,
         form: NumberForm::PlusE164,
         options_interval: Duration::ZERO,
         account: None,

@@ -14,11 +14,15 @@ mod losing;
 mod privacy;
 mod probing;
 mod reinviting;
+mod reliable_callee;
+mod reliable_caller;
 mod setting_up;
+mod updating;
 mod vouching;
 
 use super::{
-    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Settings, Target, Trunk,
+    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Reliability, Settings,
+    Target, Trunk,
 };
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
@@ -84,6 +88,7 @@ fn settings() -> Settings {
                 sources: vec![("192.0.2.0".parse().unwrap(), 28)],
                 target: None,
                 trusted: true,
+                reliable: Reliability::Supported,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
                 account: None,
@@ -96,6 +101,7 @@ fn settings() -> Settings {
                 sources: vec![],
                 target: Some(Target::at("carrier.example", path)),
                 trusted: true,
+                reliable: Reliability::Supported,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
                 account: None,
@@ -478,6 +484,7 @@ fn dial() -> Dial {
             display_name: "".into(),
         },
         max_forwards: 69,
+        early_offers: true,
         body: Some(OFFER.into()),
     }
 }
@@ -526,7 +533,10 @@ fn ringing(world: &mut World) -> Ringing {
     assert!(matches!(world.event(Side::Callee), LegEvent::Trying));
     world.quiet();
     world.receive(CALLEE, respond(&invite, 180, "bob"));
-    let LegEvent::Progress { fork, status, body } = world.event(Side::Callee) else {
+    let LegEvent::Progress {
+        fork, status, body, ..
+    } = world.event(Side::Callee)
+    else {
         panic!("no progress");
     };
     assert_eq!((status, body), (180, None));

@@ -117,7 +117,10 @@ fn early_media_passes_with_its_description() {
     let mut world = World::new();
     let (key, _, invite) = dialled(&mut world);
     world.receive(CALLEE, respond(&invite, 183, "bob").sdp(CALLEE_SDP));
-    let LegEvent::Progress { fork, status, body } = world.event(Side::Callee) else {
+    let LegEvent::Progress {
+        fork, status, body, ..
+    } = world.event(Side::Callee)
+    else {
         panic!();
     };
     assert_eq!((status, body), (183, Some(CALLEE_SDP.into())));
