@@ -13,6 +13,7 @@
 )]
 
 mod route;
+pub mod session_timer;
 #[cfg(test)]
 mod tests;
 mod token;
