@@ -160,7 +160,15 @@ fn agent_trunk(
         trusted: trunk.trusted,
         form: form(config, &trunk.numbers),
         options_interval: trunk.options_interval,
+        session_policy: agent::SessionPolicy {
+            expires_seconds: seconds(trunk.session_expires.unwrap_or(config.sip.session_expires)),
+            least_seconds: seconds(config.sip.min_se),
+        },
     })
+}
+
+fn seconds(length: Duration) -> u32 {
+    u32::try_from(length.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// How each trunk writes numbers, by place. Nothing is read of a trunk that is gone.

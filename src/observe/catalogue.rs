@@ -381,6 +381,8 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
     ("sip_bounds", "info"),
+    ("sip_session_timers", "refreshed"),
+    ("sip_session_timers", "expired"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];

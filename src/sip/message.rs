@@ -67,6 +67,7 @@ pub enum Header {
     UserAgent,
     Server,
     Replaces,
+    Join,
     Identity,
     Other,
 }

@@ -21,11 +21,13 @@ use super::caller_id::{self, Shown};
 use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
 use super::reason;
+use super::refresh::Refresh;
 use super::session::Session;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag, branch, call_id};
-use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::message::{Header, Message, Method, NameAddr, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -43,7 +45,7 @@ const WITHHELD: u16 = 606;
 /// The callee's leg.
 #[derive(Debug, Default)]
 pub(super) struct CalleeLeg {
-    attempts: SmallVec<[Box<Attempt>; 1]>,
+    pub(super) attempts: SmallVec<[Box<Attempt>; 1]>,
     session: Option<Box<Session>>,
     /// Number of the next fork: never used twice in a call.
     next_fork: u16,
@@ -56,24 +58,28 @@ pub(super) struct CalleeLeg {
 
 /// An INVITE of ours without a final response.
 #[derive(Debug)]
-struct Attempt {
-    id: TransactionId,
-    branch: Box<str>,
+pub(super) struct Attempt {
+    pub(super) id: TransactionId,
+    pub(super) branch: Box<str>,
+    pub(super) cseq: u32,
+    pub(super) timer: SessionTimer,
+    /// What was asked for, to ask again.
+    dial: Box<Dial>,
     uri: Box<str>,
     tag: Tag,
     /// From with its tag.
     local: Box<str>,
     to: Box<str>,
     call_id: Box<str>,
-    path: Path,
-    forks: SmallVec<[(Fork, Box<str>); 1]>,
+    pub(super) path: Path,
+    pub(super) forks: SmallVec<[(Fork, Box<str>); 1]>,
     /// A provisional response has come: a CANCEL may go (§9.1).
-    provisional: bool,
-    given_up: Option<GivenUp>,
+    pub(super) provisional: bool,
+    pub(super) given_up: Option<GivenUp>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct GivenUp {
+pub(super) struct GivenUp {
     cause: Cause,
     /// Set once the CANCEL has gone: when the attempt is forgotten.
     forget_at: Option<Instant>,
@@ -103,29 +109,13 @@ impl CalleeLeg {
         if self.session.is_some() {
             return None;
         }
-        let Some((mut attempt, bytes)) = Attempt::compose(dial, wire.core) else {
+        let Some(mut attempt) = Attempt::new(dial, wire.core) else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
         };
-        let sent = wire.request(
-            (Side::Callee, Owner::Dial(wire.key)),
-            (Method::Invite, attempt.branch.clone()),
-            (bytes, attempt.path),
-            &[],
-        );
-        let Some(id) = sent else {
-            let cause = Cause {
-                sip: WITHHELD,
-                q850: 0,
-            };
-            let failure = DialFailure::Response {
-                cause,
-                retry_after: 0,
-            };
-            wire.event(Side::Callee, LegEvent::Failed(failure));
+        if !attempt.send(wire) {
             return None;
-        };
-        attempt.id = id;
+        }
         let leg = super::Output::CalleeLeg(wire.key, attempt.call_id.clone());
         wire.core.emit(leg);
         let tag = attempt.tag;
@@ -172,6 +162,9 @@ impl CalleeLeg {
         }
         let attempt = self.attempts.remove(place);
         wire.core.owners.remove(&id);
+        let Some(attempt) = self.ask_again(attempt, message, wire) else {
+            return;
+        };
         if status >= 300 {
             if attempt.given_up.is_none() {
                 let mut cause = reason::read(message);
@@ -206,7 +199,9 @@ impl CalleeLeg {
         if let Some(address) = wire.core.sender {
             wire.add_peer(Side::Callee, address);
         }
-        self.session = Some(Box::new(Session::answered(dialog)));
+        let mut refresh = Refresh::new(attempt.timer.clone());
+        refresh.answered(message, attempt.dial.body.as_ref(), wire.now);
+        self.session = Some(Box::new(Session::answered(dialog, refresh, wire)));
         let body = body::session_if_any(message);
         wire.event(Side::Callee, LegEvent::Answered { fork, body });
     }
@@ -278,7 +273,8 @@ impl CalleeLeg {
             return;
         };
         let local = message.get(Header::From).unwrap_or_default();
-        self.release(message, (tag, local), ("", path), Cause::default(), wire);
+        let uri = dialled(message);
+        self.release(message, (tag, local), (uri, path), Cause::default(), wire);
     }
 
     /// ACK and BYE to a 2xx that nobody wants (§13.2.2.4).
@@ -376,9 +372,9 @@ impl CalleeLeg {
 }
 
 impl Attempt {
-    /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
-    /// way to write the number.
-    fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
+    /// An attempt; `None` if the trunk is gone, not an outbound one, or has no way to write the
+    /// number.
+    fn new(dial: &Dial, core: &mut Core) -> Option<Self> {
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
         let call_id = call_id(&mut *core.entropy);
@@ -389,9 +385,12 @@ impl Attempt {
         let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
         let domain = core.domain(target.path.local);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);
-        let attempt = Self {
+        Some(Self {
             id: TransactionId(0),
             branch,
+            cseq: FIRST_CSEQ,
+            timer: SessionTimer::new(trunk.session_policy),
+            dial: Box::new(dial.clone()),
             tag,
             local: format!("{};tag={tag}", shown.from).into(),
             to: format!("<{uri}>").into(),
@@ -401,13 +400,50 @@ impl Attempt {
             forks: SmallVec::new(),
             provisional: false,
             given_up: None,
-        };
-        let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
-        compose::contact(core, &mut writer, attempt.path);
+        })
+    }
+
+    /// Its INVITE; `None` if the trunk is gone since.
+    fn invite(&self, core: &Core) -> Option<Bytes> {
+        let trunk = core.settings.trunk(self.dial.trunk)?;
+        let domain = core.domain(self.path.local);
+        let form = (&trunk.form, trunk.trusted);
+        let shown = Shown::new(&self.dial.caller_id, form, &domain);
+        let mut writer = self.start(Method::Invite, Some(self.dial.max_forwards), core);
+        compose::contact(core, &mut writer, self.path);
         writer.header(Header::Allow, compose::ALLOW);
+        writer.header(Header::Supported, compose::SUPPORTED);
+        self.timer.ask().write(&mut writer);
         shown.write(&mut writer);
-        let bytes = compose::finish(writer, dial.body.as_ref());
-        Some((attempt, bytes))
+        Some(compose::finish(writer, self.dial.body.as_ref()))
+    }
+
+    /// Sends its INVITE; gives back whether it went. A failure is reported.
+    pub(super) fn send(&mut self, wire: &mut Wire<'_>) -> bool {
+        let Some(bytes) = self.invite(wire.core) else {
+            wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
+            return false;
+        };
+        let sent = wire.request(
+            (Side::Callee, Owner::Dial(wire.key)),
+            (Method::Invite, self.branch.clone()),
+            (bytes, self.path),
+            &[],
+        );
+        let Some(id) = sent else {
+            let cause = Cause {
+                sip: WITHHELD,
+                q850: 0,
+            };
+            let failure = DialFailure::Response {
+                cause,
+                retry_after: 0,
+            };
+            wire.event(Side::Callee, LegEvent::Failed(failure));
+            return false;
+        };
+        self.id = id;
+        true
     }
 
     /// What INVITE and CANCEL share (§9.1).
@@ -429,7 +465,7 @@ impl Attempt {
         writer.header(Header::CallId, &self.call_id);
         writer.header_fmt(
             Header::CSeq,
-            format_args!("{FIRST_CSEQ} {}", method.as_str()),
+            format_args!("{} {}", self.cseq, method.as_str()),
         );
         writer
     }
@@ -472,6 +508,12 @@ impl Attempt {
     }
 }
 
+/// What the INVITE of a 2xx asked for, by its To: the target of a 2xx that names none.
+fn dialled(success: &Message) -> &str {
+    let to = success.get(Header::To).and_then(NameAddr::parse);
+    to.map_or("", |to| to.uri)
+}
+
 /// ACK and BYE to a 2xx of a call that is gone (its CANCEL crossed, or its ACK was lost).
 pub(super) fn release_stray(
     message: &Message,
@@ -481,7 +523,7 @@ pub(super) fn release_stray(
     now: Instant,
 ) {
     let local = message.get(Header::From).unwrap_or_default();
-    let mut dialog = Dialog::from_success(message, (tag, local), "", path);
+    let mut dialog = Dialog::from_success(message, (tag, local), dialled(message), path);
     if dialog.target.is_empty() {
         return core.count("sip_dropped", "stray-response");
     }

@@ -14,9 +14,11 @@ use super::body;
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::reason;
+use super::refresh::Refresh;
 use super::session::{Accept, Session, response_path};
 use crate::call::event::{Cause, Fork};
 use crate::domain::Side;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag};
 use crate::sip::message::{Message, Method, Path};
 use crate::sip::transaction::TransactionId;
@@ -140,7 +142,11 @@ impl CallerLeg {
         };
         let (tag, new) = invited.tag_of(fork, wire);
         let request = (&invited.message, invited.path);
-        let bytes = compose::dialog_response(wire.core, request, 200, Some(tag), body);
+        let mut refresh = Refresh::new(SessionTimer::new(wire.session_policy(Side::Caller)));
+        let words = refresh.accept(&invited.message, body, wire.now);
+        let mut writer = compose::dialog_head(wire.core, request, 200, Some(tag));
+        words.write(&mut writer);
+        let bytes = compose::finish(writer, body);
         let dialog = Dialog::from_invite(&invited.message, tag, invited.path);
         let sent = wire.respond(Side::Caller, invited.id, 200, bytes);
         let (Some(bytes), Some(dialog)) = (sent, dialog) else {
@@ -151,7 +157,8 @@ impl CallerLeg {
         let delayed = body::session_if_any(&invited.message).is_none();
         let path = response_path(&invited.message, invited.path);
         let accept = Accept::new(wire, (bytes, path), invited.message.cseq(), (true, delayed));
-        *self = Self::Up(Box::new(Session::accepted(dialog, accept, wire)));
+        let session = Session::accepted(dialog, (accept, refresh), wire);
+        *self = Self::Up(Box::new(session));
         new.then_some(tag)
     }
 

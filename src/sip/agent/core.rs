@@ -1,9 +1,10 @@
 //! What all calls of an agent share: transactions, look-up tables, timers, the queue of outputs.
 
 use super::peers::Peers;
+use super::refresh::Schedule;
 use super::settings::Settings;
 use super::sources::Sources;
-use super::{Entropy, LegEvent, Output};
+use super::{Entropy, LegEvent, Output, SessionPolicy};
 use crate::call::event::Cause;
 use crate::domain::{CallKey, Side, TrunkId};
 use crate::sip::dialog::{Tag, branch};
@@ -51,6 +52,8 @@ pub(super) enum Owner {
     Bye(CallKey, Side),
     /// Client: another request in a leg's dialog (INFO).
     Inside(CallKey, Side),
+    /// Client: an UPDATE that refreshes a session.
+    Refresh(CallKey, Side),
     /// Client: BYE to a fork that lost.
     Loser(CallKey),
     /// Client: CANCEL, whose response says nothing.
@@ -71,6 +74,8 @@ pub(super) enum Timer {
     Accept(CallKey, Side),
     /// Try the re-INVITE again after a 491 (§14.1).
     Reinvite(CallKey, Side),
+    /// Refresh the session, or give it up (RFC 4028).
+    Session(CallKey, Side),
     /// Give up waiting for the end of a cancelled INVITE (§9.1).
     Cancel(CallKey),
     /// Repeat the last provisional response (§13.3.1.1).
@@ -96,6 +101,8 @@ pub(super) struct Core {
     /// The oldest first, [`MOST_STRAYS`] at most.
     strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Session timers of all legs.
+    pub(super) sessions: Schedule,
 }
 
 impl Core {
@@ -114,6 +121,7 @@ impl Core {
             sender: None,
             strays: VecDeque::new(),
             timers: BinaryHeap::new(),
+            sessions: Schedule::default(),
         }
     }
 
@@ -162,7 +170,8 @@ impl Core {
 
     /// When the next timer fires.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let first = self.timers.peek().map(|Reverse((at, _))| *at);
+        first.into_iter().chain(self.sessions.next()).min()
     }
 
     /// A timer whose time has come.
@@ -170,13 +179,17 @@ impl Core {
         if self.next_timer()? > now {
             return None;
         }
+        if self.sessions.next().is_some_and(|at| at <= now) {
+            let leg = self.sessions.pop();
+            return leg.map(|(key, side)| Timer::Session(key, side));
+        }
         self.timers.pop().map(|Reverse((_, timer))| timer)
     }
 
     /// Timers set and not yet fired.
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
-        self.timers.len()
+        self.timers.len() + self.sessions.len()
     }
 
     /// T1.
@@ -206,6 +219,12 @@ impl Core {
             .iter()
             .find(|(address, _)| *address == local)
             .map_or_else(|| local.to_string().into(), |(_, host)| (&**host).into())
+    }
+
+    /// Whether a Via's sent-by is ours.
+    pub(super) fn is_advertised(&self, sent_by: &str) -> bool {
+        let mut all = self.settings.advertised.iter();
+        all.any(|(_, host)| host.eq_ignore_ascii_case(sent_by))
     }
 
     /// The same host without its port: domain of From and P-Asserted-Identity.
@@ -328,6 +347,12 @@ impl Wire<'_> {
         if !self.peers.add(side, address, &mut self.core.sources) {
             self.core.count("sip_bounds", "peers");
         }
+    }
+
+    /// How that side's trunk has its session timers.
+    pub(super) fn session_policy(&self, side: Side) -> SessionPolicy {
+        let trunk = self.peers.trunk(side);
+        self.core.settings.session_policy(trunk)
     }
 
     /// Our INFOs that are unanswered on one side.

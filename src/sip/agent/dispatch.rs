@@ -5,6 +5,8 @@ use super::compose::{self, Refusal};
 use super::core::Owner;
 use super::identity;
 use super::legs::Legs;
+use super::looping;
+use super::refresh;
 use super::screening;
 use super::sources::Source;
 use super::{Agent, Output, RETRY_AFTER};
@@ -104,8 +106,14 @@ impl Agent {
         let screened = match screening::invite(&message) {
             // RFC 3261 §8.2.2.2: the same INVITE by another way.
             Ok(_) if self.core.transactions.is_merged(id) => Err(screening::merged()),
+            Ok(_) if looping::is_ours(&message, &self.core) => Err(looping::looped()),
             other => other,
         };
+        let policy = self.core.settings.session_policy(Some(trunk));
+        let screened = screened.and_then(|screened| {
+            refresh::screen(&message, policy)?;
+            Ok(screened)
+        });
         let Some(key) = self.calls.next_key() else {
             return self.refuse((id, &message, path), &Refusal::of(503), now.mono);
         };
@@ -177,6 +185,7 @@ impl Agent {
         let mut writer = compose::response(message, path, 200, Some(tag));
         writer.header(Header::Allow, compose::ALLOW);
         writer.header(Header::Accept, compose::ACCEPT);
+        writer.header(Header::Supported, compose::SUPPORTED);
         self.respond(id, 200, writer.finish(None), now);
     }
 
@@ -232,6 +241,7 @@ impl Agent {
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
             | Owner::Inside(key, _)
+            | Owner::Refresh(key, _)
             | Owner::Loser(key) => {
                 if last && self.calls.get(key).is_none() {
                     self.core.owners.remove(&id); // an INFO that outlived its call
@@ -254,6 +264,7 @@ impl Agent {
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
             | Owner::Inside(key, _)
+            | Owner::Refresh(key, _)
             | Owner::Loser(key) => self.in_call(key, now, |legs, core, now| {
                 legs.on_no_response((id, owner), sip, core, now);
             }),

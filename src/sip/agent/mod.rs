@@ -35,10 +35,13 @@ mod dispatch;
 mod identity;
 mod learning;
 mod legs;
+mod looping;
 mod peers;
 mod probe;
 mod reason;
+mod refresh;
 mod reinvite;
+mod resending;
 mod screening;
 mod session;
 mod settings;
@@ -62,6 +65,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use super::dialog::Entropy;
+pub use super::dialog::session_timer::Policy as SessionPolicy;
 pub use settings::{NumberForm, Settings, Target, Trunk};
 
 /// What the agent is told.
@@ -214,6 +218,7 @@ impl Agent {
                 core::Timer::Probe(trunk) => self.probes.on_timer(trunk, &mut self.core, now.mono),
                 core::Timer::Accept(key, _)
                 | core::Timer::Reinvite(key, _)
+                | core::Timer::Session(key, _)
                 | core::Timer::Cancel(key)
                 | core::Timer::Progress(key) => self.in_call(key, now.mono, |legs, core, now| {
                     legs.on_timer(timer, core, now);

@@ -12,7 +12,7 @@ use super::body;
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::session::{Accept, Phase, Session, response_path};
-use super::{LegEvent, reason, screening};
+use super::{LegEvent, looping, reason, refresh, screening};
 use crate::call::event::Cause;
 use crate::domain::Side;
 use crate::sip::message::{Header, Message, Method, Path};
@@ -39,6 +39,8 @@ pub(super) struct Outgoing {
     pub(super) body: Option<Bytes>,
     pub(super) tries: u8,
     pub(super) retry_at: Option<Instant>,
+    /// It only refreshes the session: the call knows nothing of it.
+    pub(super) refresh: bool,
 }
 
 impl Session {
@@ -61,7 +63,9 @@ impl Session {
             // Glare, or the exchange before is not over (§14.2, RFC 6337 §4).
             return self.refuse((id, &message, path), &Refusal::of(491), wire);
         }
-        if let Err(refusal) = screening::contact(&message) {
+        let screened =
+            screening::contact(&message).and_then(|()| looping::takeover_inside(&message));
+        if let Err(refusal) = screened {
             return self.refuse((id, &message, path), &refusal, wire);
         }
         let offer = match body::session(&message) {
@@ -70,7 +74,14 @@ impl Session {
                 return self.refuse((id, &message, path), &Refusal::of(415), wire);
             }
         };
+        if let Err(refusal) = refresh::screen(&message, wire.session_policy(self.side)) {
+            return self.refuse((id, &message, path), &refusal, wire);
+        }
         self.refresh_target(&message, wire);
+        let change = self.on_refresh_invite((id, message, path), offer.as_ref(), wire);
+        let Some((id, message, path)) = change else {
+            return;
+        };
         let trying = compose::response(&message, path, 100, None).finish(None);
         wire.respond(self.side, id, 100, trying);
         self.incoming = Some(Box::new(Incoming { id, message, path }));
@@ -105,6 +116,12 @@ impl Session {
                 self.outgoing = Some(ours);
                 wire.core.arm(at, Timer::Reinvite(wire.key, self.side));
             }
+            422 if self.raise(message) => {
+                ours.id = None;
+                self.outgoing = Some(ours);
+                self.start_waiting(wire);
+            }
+            _ if ours.refresh => self.on_refreshed(message, wire),
             408 | 481 => self.lose(cause, status == 408, wire),
             _ => wire.event(self.side, LegEvent::Unanswered(cause)),
         }
@@ -112,10 +129,14 @@ impl Session {
 
     fn on_reanswer(&mut self, ours: &Outgoing, message: &Message, wire: &mut Wire<'_>) {
         self.refresh_target(message, wire);
+        self.note_reanswer(message, ours.body.as_ref(), wire);
         let body = body::session_if_any(message);
         self.owed = Some(message.cseq());
         if ours.body.is_some() {
             self.confirm(None, wire);
+        }
+        if ours.refresh {
+            return self.on_refreshed(message, wire);
         }
         wire.event(self.side, LegEvent::Reanswered(body));
     }
@@ -143,7 +164,7 @@ impl Session {
     /// A re-INVITE. While another INVITE is under way it waits; while theirs waits for the call
     /// itself, it is refused at once.
     pub(super) fn reoffer(&mut self, body: Option<Bytes>, wire: &mut Wire<'_>) {
-        if self.phase != Phase::Confirmed {
+        if self.phase != Phase::Confirmed || self.joins_refresh(body.as_ref()) {
             return;
         }
         if self.incoming.is_some() || self.outgoing.is_some() {
@@ -155,6 +176,7 @@ impl Session {
             body,
             tries: 0,
             retry_at: None,
+            refresh: false,
         }));
         self.start_waiting(wire);
     }
@@ -179,6 +201,8 @@ impl Session {
         let mut writer = compose::in_dialog(wire.core, dialog, Method::Invite, cseq, &branch);
         compose::contact(wire.core, &mut writer, dialog.path);
         writer.header(Header::Allow, compose::ALLOW);
+        writer.header(Header::Supported, compose::SUPPORTED);
+        self.refresh.ask().write(&mut writer);
         let bytes = compose::finish(writer, ours.body.as_ref());
         let owner = Owner::Reinvite(wire.key, self.side);
         ours.id = wire.request(
@@ -198,7 +222,12 @@ impl Session {
             return;
         };
         let Incoming { id, message, path } = *theirs;
-        let bytes = compose::dialog_response(wire.core, (&message, path), 200, None, body);
+        self.refresh.note_local(body);
+        self.refresh.note_remote(&message);
+        let words = self.grant(&message, wire);
+        let mut writer = compose::dialog_head(wire.core, (&message, path), 200, None);
+        words.write(&mut writer);
+        let bytes = compose::finish(writer, body);
         let Some(bytes) = wire.respond(self.side, id, 200, bytes) else {
             return;
         };

@@ -13,6 +13,7 @@
 
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
+use super::refresh::Refresh;
 use super::reinvite::{Incoming, Outgoing};
 use super::{LegEvent, body, reason};
 use crate::call::event::Cause;
@@ -42,6 +43,8 @@ pub(super) struct Session {
     acks: SmallVec<[Sent; 1]>,
     /// A BYE that waits for the ACK to our 2xx (§15).
     bye: Option<Cause>,
+    /// Its session timer.
+    pub(super) refresh: Box<Refresh>,
 }
 
 /// Most ACKs kept in one leg: re-INVITEs of ours that were answered within half a minute.
@@ -108,17 +111,23 @@ impl Accept {
 
 impl Session {
     /// The caller's leg, whose 2xx has just been sent.
-    pub(super) fn accepted(dialog: Dialog, accept: Accept, wire: &mut Wire<'_>) -> Self {
-        let mut session = Self::new(Side::Caller, dialog);
+    pub(super) fn accepted(
+        dialog: Dialog,
+        (accept, refresh): (Accept, Box<Refresh>),
+        wire: &mut Wire<'_>,
+    ) -> Self {
+        let mut session = Self::new(Side::Caller, dialog, refresh);
         session.await_ack(accept, wire);
+        session.rearm(wire);
         session
     }
 
     /// The callee's leg, whose 2xx has just come and waits for [`Session::confirm`].
-    pub(super) fn answered(dialog: Dialog) -> Self {
+    pub(super) fn answered(dialog: Dialog, refresh: Box<Refresh>, wire: &mut Wire<'_>) -> Self {
         let cseq = dialog.local_cseq;
-        let mut session = Self::new(Side::Callee, dialog);
+        let mut session = Self::new(Side::Callee, dialog, refresh);
         session.owed = Some(cseq);
+        session.rearm(wire);
         session
     }
 
@@ -128,7 +137,7 @@ impl Session {
         wire.add_peer(self.side, self.dialog.path.remote.ip());
     }
 
-    fn new(side: Side, dialog: Dialog) -> Self {
+    fn new(side: Side, dialog: Dialog, refresh: Box<Refresh>) -> Self {
         Self {
             side,
             dialog,
@@ -139,6 +148,7 @@ impl Session {
             owed: None,
             acks: SmallVec::new(),
             bye: None,
+            refresh,
         }
     }
 
@@ -178,10 +188,14 @@ impl Session {
             Method::Invite => self.on_invite((id, message, path), wire),
             Method::Bye => self.on_bye((id, &message, path), wire),
             Method::Info => self.on_info((id, &message, path), wire),
+            Method::Update if message.body().is_empty() => {
+                self.on_refresh_update((id, &message, path), wire);
+            }
             Method::Options => {
                 let mut writer = compose::response(&message, path, 200, None);
                 writer.header(Header::Allow, compose::ALLOW);
                 writer.header(Header::Accept, compose::ACCEPT);
+                writer.header(Header::Supported, compose::SUPPORTED);
                 wire.respond(self.side, id, 200, writer.finish(None));
             }
             other => self.refuse(
@@ -249,6 +263,9 @@ impl Session {
         };
         let bye = self.bye.take();
         let answer = body::session_if_any(message).filter(|_| accept.delayed);
+        if answer.is_some() {
+            self.refresh.note_remote(message);
+        }
         if accept.initial {
             // The call is charged for it, over or not.
             wire.event(self.side, LegEvent::Confirmed(answer));
@@ -338,6 +355,7 @@ impl Session {
         };
         let branch = wire.branch();
         let writer = compose::in_dialog(wire.core, &self.dialog, Method::Ack, cseq, &branch);
+        self.refresh.note_local(answer);
         let bytes = compose::finish(writer, answer);
         let path = self.dialog.path;
         let sent = wire.acknowledge(self.side, (bytes, path), &self.dialog.echoed());
@@ -419,6 +437,7 @@ impl Session {
             Some(_) => Phase::Closing,
             None => Phase::Closed,
         };
+        self.rearm(wire);
     }
 
     /// Reports that the dialog is gone, with a BYE where the peer may not know.
@@ -441,6 +460,7 @@ impl Session {
         self.bye = None;
         self.owed = None;
         self.phase = Phase::Closed;
+        self.rearm(wire);
     }
 
     pub(super) fn refuse(

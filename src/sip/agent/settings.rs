@@ -1,5 +1,6 @@
 //! What the agent is configured with.
 
+use super::SessionPolicy;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
 use crate::sip::message::Path;
@@ -21,6 +22,8 @@ pub struct Trunk {
     pub form: NumberForm,
     /// OPTIONS interval; zero = none.
     pub options_interval: Duration,
+    /// Session timers of its legs (RFC 4028).
+    pub session_policy: SessionPolicy,
 }
 
 impl Trunk {
@@ -64,5 +67,11 @@ impl Settings {
     #[must_use]
     pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {
         self.trunks.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// Session timers of a trunk's legs; of one that is gone, the usual ones.
+    pub(super) fn session_policy(&self, id: Option<TrunkId>) -> SessionPolicy {
+        id.and_then(|id| self.trunk(id))
+            .map_or_else(SessionPolicy::default, |trunk| trunk.session_policy)
     }
 }

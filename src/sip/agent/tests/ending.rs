@@ -273,15 +273,7 @@ fn other_methods_in_a_dialog_are_refused() {
         mut callee,
         ..
     } = up(&mut world);
-    for method in [
-        "UPDATE",
-        "PRACK",
-        "SUBSCRIBE",
-        "NOTIFY",
-        "MESSAGE",
-        "PUBLISH",
-        "FOO",
-    ] {
+    for method in ["PRACK", "SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH", "FOO"] {
         world.receive(CALLER, caller.request(method));
         let refused = world.response(CALLER, 405);
         assert!(refused.get(Header::Allow).is_some());

@@ -18,6 +18,7 @@ fn three_trunks() -> Settings {
         trusted: true,
         form: NumberForm::PlusE164,
         options_interval: Duration::ZERO,
+        session_policy: SessionPolicy::default(),
     }));
     settings
 }

@@ -7,13 +7,18 @@ mod ending;
 mod foreigners;
 mod forking;
 mod identities;
+mod looping;
 mod losing;
 mod privacy;
 mod probing;
+mod refreshing;
 mod reinviting;
+mod routes;
 mod setting_up;
 
-use super::{Agent, Alive, Entropy, Input, NumberForm, Output, Settings, Target, Trunk};
+use super::{
+    Agent, Alive, Entropy, Input, NumberForm, Output, SessionPolicy, Settings, Target, Trunk,
+};
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
 use crate::sip::codec;
@@ -80,6 +85,7 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                session_policy: SessionPolicy::default(),
             }),
             Some(Trunk {
                 id: OUT,
@@ -91,6 +97,7 @@ fn settings() -> Settings {
                 trusted: true,
                 form: NumberForm::PlusE164,
                 options_interval: Duration::ZERO,
+                session_policy: SessionPolicy::default(),
             }),
         ],
         refuse_unknown: false,
