@@ -167,6 +167,13 @@ fn enough_happened(total: &Summary, count: u64) {
     );
     assert!(total.of("again") > count / 20, "{total:?}");
     assert!(total.of("clock_steps") > count / 10, "{total:?}");
+    let (ours, theirs) = (total.of("refreshed"), total.of("refreshes"));
+    assert!(
+        ours > count / 20 && theirs > count / 20 && total.of("forgotten") > count / 50,
+        "{total:?}"
+    );
+    // In bad weather a refresh comes too late now and then.
+    assert!(total.of("expired") < ours / 10, "{total:?}");
     assert!(total.reasons() > 25, "{total:?}");
 }
 

@@ -500,6 +500,10 @@ fn media_settings(weather: &Weather) -> media::Settings {
     }
 }
 
+/// Interval of session timers, and the least that is taken: refreshes happen within a call.
+pub const SESSION_SECONDS: u32 = 12;
+pub const LEAST_SESSION_SECONDS: u32 = 6;
+
 fn agent_settings(weather: &Weather) -> agent::Settings {
     let forms = [NumberForm::PlusE164, NumberForm::PlusE164, NumberForm::E164];
     let trunk = |place: u16| {
@@ -519,6 +523,10 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             trusted: place < 2,
             form: forms[usize::from(place)].clone(),
             options_interval: Duration::from_secs(if weather.probes && place > 0 { 7 } else { 0 }),
+            session_policy: agent::SessionPolicy {
+                expires_seconds: SESSION_SECONDS,
+                least_seconds: LEAST_SESSION_SECONDS,
+            },
         })
     };
     agent::Settings {

@@ -42,10 +42,11 @@ impl Phones {
             description(number, line.media, "sendrecv", 1)
         };
         let asserted = format!("P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}CSeq:");
+        line.up = plan.up;
+        line.described.clone_from(&body);
         line.invite = self
             .request(&id, &line, "INVITE", 1, &body)
             .replacen("CSeq:", &asserted, 1);
-        line.up = plan.up;
         self.repeat(&id, "INVITE 1", gateway, line.invite.clone(), now);
         if let Some(after) = plan.cancel_after {
             self.plan(&id, Todo::Cancel, now + after);
@@ -91,6 +92,7 @@ impl Phones {
             };
             let (peer, ack) = (line.peer, self.request(id, line, "ACK", 1, &body));
             self.outbox.push_back((peer, ack));
+            self.described(id, &body);
         }
         if late {
             // It had a failure before: of an INVITE that a crash made two of.

@@ -5,13 +5,16 @@
 //!
 //! - here: lines, timers, what is repeated, dispatch;
 //! - `caller`, `callee`: the first INVITE from either end;
-//! - `session`: what both do once a call is up.
+//! - `session`: what both do once a call is up;
+//! - `timer`: how they keep it up.
 
 mod callee;
 mod caller;
 mod session;
+mod timer;
 
 pub use session::Sound;
+pub use timer::Timer;
 
 use super::chance::Chance;
 use super::plan;
@@ -42,6 +45,8 @@ pub struct UpPlan {
     pub odd_after: Option<Duration>,
     /// By this method.
     pub odd: &'static str,
+    /// Its session timer.
+    pub timer: Timer,
 }
 
 /// Ways of putting somebody on hold.
@@ -115,6 +120,13 @@ pub struct Seen {
     pub holds: u64,
     pub sounds: u64,
     pub odd: u64,
+    /// Refreshes of theirs, and re-INVITEs of the gateway's to those that wait for some.
+    pub refreshes: u64,
+    pub refreshed: u64,
+    /// Sessions that the gateway should have refreshed and did not.
+    pub expired: u64,
+    /// Calls that the gateway ended where a telephone forgot to refresh.
+    pub forgotten: u64,
     /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
@@ -139,6 +151,8 @@ enum Todo {
     Answer,
     SecondAnswer,
     Odd,
+    Refresh,
+    Expire,
 }
 
 /// One call at a telephone.
@@ -163,6 +177,10 @@ pub struct Line {
     cancel_wanted: bool,
     /// Our re-INVITE that has no final response yet.
     reinviting: Option<u32>,
+    /// What it described last.
+    described: String,
+    /// When its session began, or was refreshed.
+    refreshed_at: Option<Instant>,
     /// Where the gateway wants this side's sound.
     sound_to: Option<SocketAddr>,
     pub sounds: u16,
@@ -313,6 +331,8 @@ impl Phones {
             (Todo::Hold(hold), State::Up) => self.hold(id, *hold, now),
             (Todo::Answer, State::Calling) => self.answer(id, now),
             (Todo::Odd, State::Up) => self.ask_oddly(id, now),
+            (Todo::Refresh, State::Up) => self.refresh(id, now),
+            (Todo::Expire, State::Up) => self.expire(id, now),
             (Todo::SecondAnswer, State::Up) => self.answer_again(id, now),
             _ => {}
         }
@@ -341,6 +361,8 @@ impl Phones {
             ringing: false,
             cancel_wanted: false,
             reinviting: None,
+            described: String::new(),
+            refreshed_at: None,
             sound_to: None,
             sounds: 0,
             losers: Vec::new(),
@@ -369,6 +391,7 @@ impl Phones {
                 self.plan(id, todo, now + after);
             }
         }
+        self.plan_timer(id, now);
     }
 
     fn repeat(&mut self, id: &str, key: &str, to: SocketAddr, text: String, now: Instant) {
@@ -426,6 +449,9 @@ impl Phones {
              X-Number: {number}\r\nReferred-By: <sip:{number}@{address}>\r\n",
             line.target, line.local, line.remote
         );
+        if method == "INVITE" {
+            text.push_str(&line.up.timer.lines(true));
+        }
         if !body.is_empty() {
             text.push_str("Content-Type: application/sdp\r\n");
         }

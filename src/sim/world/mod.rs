@@ -207,6 +207,10 @@ impl World {
             self.summary.add("sounds", phones.seen.sounds);
             self.summary.add("odd", phones.seen.odd);
             self.summary.add("unanswered", phones.seen.unanswered);
+            self.summary.add("refreshes", phones.seen.refreshes);
+            self.summary.add("refreshed", phones.seen.refreshed);
+            self.summary.add("expired", phones.seen.expired);
+            self.summary.add("forgotten", phones.seen.forgotten);
         }
         Ok(self.summary)
     }
