@@ -172,8 +172,8 @@ fn enough_happened(total: &Summary, count: u64) {
         ours > count / 20 && theirs > count / 20 && total.of("forgotten") > count / 50,
         "{total:?}"
     );
-    // In bad weather a refresh comes too late now and then.
-    assert!(total.of("expired") < ours / 10, "{total:?}");
+    // A gateway that crashed refreshes nobody, and in bad weather it comes too late now and then.
+    assert!(total.of("expired") < ours, "{total:?}");
     assert!(total.reasons() > 25, "{total:?}");
 }
 
