@@ -17,6 +17,7 @@ ROWS = {
     "2 body": "body type not ours: 415 with Accept",
     "2 max-forwards": "Max-Forwards 0: 483, cause 25",
     "2 merged": "a merged request: 482, cause 25",
+    "2 loop": "a call of ours that comes back: 482, cause 25",
     "2 caps": "trunk over its caps: 503 without Retry-After, cause 34",
     "2 emergency": "an emergency number dialled, as dialled: 403, cause 21",
     "2 not in pool": "dialled number is not in our pool: 404, cause 1",
@@ -87,6 +88,12 @@ ROWS = {
     "3 bye": "BYE from either side ends both",
     "3 failure": "a failure on either leg ends both",
     "3 reason": "Reason with the cause on every BYE and CANCEL of ours, and into the record",
+    "3 timer": "session timers on each leg on its own",
+    "3 timer short": "an interval that is too short: 422 with Min-SE; after the callee's 422 the call is asked again",
+    "3 timer refresh": "each refresher, on each leg; the other side hears nothing of it",
+    "3 timer dead": "a side that does not refresh is hung up before the session expires",
+    "3 takeover": "Replaces and Join are refused, never acted upon",
+    "3 diversion": "Diversion and History-Info are consumed",
     "3 media.timeout": "no RTP in either direction for media.timeout ends the call; not on hold",
     "3 max_duration": "calls.max_duration ends the call",
     "3 bare": "404, 408, 410, 480, 484, 486, 487, 488, 600, 603, 604 reach the caller as the bare code",
@@ -105,7 +112,7 @@ ROWS = {
 
 LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
 cannot be had from outside without slowing the whole machine; `overload_is_answered_without_parsing` has it, and draining
-takes the same way), announcements, session timers and T.38 (next version)."""
+takes the same way), announcements and T.38 (next version)."""
 HEAD = """# What the SIPp cases cover
 
 A row for each row of sip-bridging's admission table and each clause of its section on the two legs, and for failover. Every

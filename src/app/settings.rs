@@ -179,7 +179,15 @@ fn agent_trunk(
         login: login(&trunk.digest),
         identity: super::verification::policy(config, trunk),
         sign: trunk.sign,
+        session_policy: agent::SessionPolicy {
+            expires_seconds: seconds(trunk.session_expires.unwrap_or(config.sip.session_expires)),
+            least_seconds: seconds(config.sip.min_se),
+        },
     })
+}
+
+fn seconds(length: Duration) -> u32 {
+    u32::try_from(length.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// Theirs for us.

@@ -1,9 +1,10 @@
 //! `[sip]`: where SIP is heard and under which names.
 
 use super::reader::{Section, Value};
-use super::value::word;
+use super::value::{duration, parse_duration, word};
 use std::fmt;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 /// Transport of a listening address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +37,10 @@ pub struct Sip {
     pub refuse_unknown: bool,
     /// DNS servers; none: those of the system.
     pub resolvers: Vec<SocketAddr>,
+    /// Interval of session timers that is asked for (RFC 4028); zero: only where peers ask.
+    pub session_expires: Duration,
+    /// Least interval that is taken.
+    pub min_se: Duration,
 }
 
 pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
@@ -52,12 +57,26 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         section.fault("listen", "expected at least one usable address");
     }
     overlapping(section, &listen);
+    let min_se = section
+        .read("min_se", duration(LEAST_INTERVAL, LONGEST_INTERVAL))
+        .unwrap_or(LEAST_INTERVAL);
+    let session_expires = section
+        .read("session_expires", interval)
+        .unwrap_or(Duration::from_secs(1_800).max(min_se));
+    if !session_expires.is_zero() && session_expires < min_se {
+        section.fault(
+            "session_expires",
+            "expected no less than sip.min_se, or \"0s\"",
+        );
+    }
     Sip {
         listen: advertise(section, listen),
         refuse_unknown: section
             .read("unknown_source", word(&[("drop", false), ("403", true)]))
             .unwrap_or(false),
         resolvers: section.read_list("resolvers", resolver).unwrap_or_default(),
+        session_expires,
+        min_se,
     }
 }
 
@@ -66,6 +85,20 @@ fn resolver(value: &Value<'_>) -> Result<SocketAddr, String> {
     parsed
         .filter(|address: &SocketAddr| address.port() > 0)
         .ok_or_else(|| "the address and port of a DNS server (\"192.0.2.53:53\")".to_owned())
+}
+
+/// Least interval of a session timer (RFC 4028 §4).
+const LEAST_INTERVAL: Duration = Duration::from_secs(90);
+
+/// Longest one.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(86_400);
+
+/// Interval of session timers: none, or one that RFC 4028 allows.
+pub(super) fn interval(value: &Value<'_>) -> Result<Duration, String> {
+    if value.text().and_then(parse_duration) == Some(Duration::ZERO) {
+        return Ok(Duration::ZERO);
+    }
+    duration(LEAST_INTERVAL, LONGEST_INTERVAL)(value).map_err(|wrong| format!("{wrong}, or \"0s\""))
 }
 
 fn listen(value: &Value<'_>) -> Result<Listen, String> {

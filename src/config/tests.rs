@@ -889,3 +889,37 @@ proptest::proptest! {
         let _ = parse(&text);
     }
 }
+
+/// RFC 4028 §4: no interval is below 90 s; "0s" is none.
+#[test]
+fn session_intervals_are_the_rfcs() {
+    let read = |text: &str| parse(text).expect("good").sip;
+    let sip = read("");
+    assert_eq!(sip.session_expires.as_secs(), 1_800);
+    assert_eq!(sip.min_se.as_secs(), 90);
+    let sip = read("[sip]\nsession_expires = \"0s\"\nmin_se = \"2h\"\n");
+    assert_eq!(sip.session_expires.as_secs(), 0);
+    assert_eq!(
+        read("[sip]\nmin_se = \"2h\"\n").session_expires.as_secs(),
+        7_200
+    );
+    assert_fault(
+        "[sip]\nsession_expires = \"89s\"\n",
+        "a duration from \"90s\" to \"1d\" (ms, s, m, h, d, w, y), or \"0s\"",
+    );
+    assert_fault("[sip]\nmin_se = \"1s\"\n", "a duration from");
+    assert_fault(
+        "[sip]\nsession_expires = \"90s\"\nmin_se = \"100s\"\n",
+        "expected no less than sip.min_se",
+    );
+    let trunk = "[[trunk]]\nname = \"a\"\ndirection = \"outbound\"\ntarget = \"sip:192.0.2.1\"\n";
+    let own = format!("{trunk}session_expires = \"0s\"\n");
+    assert_eq!(
+        parse(&own).unwrap().trunks[0]
+            .session_expires
+            .unwrap()
+            .as_secs(),
+        0
+    );
+    assert_fault(&format!("{trunk}session_expires = \"5s\"\n"), "or \"0s\"");
+}

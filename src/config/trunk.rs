@@ -126,6 +126,8 @@ pub struct Trunk {
     pub max_retry_after: Duration,
     /// Its own ring timeout.
     pub ring_timeout: Option<Duration>,
+    /// Its own `sip.session_expires`.
+    pub session_expires: Option<Duration>,
     /// Media before the answer is passed on.
     pub early_media: bool,
     /// Whether provisional responses are acknowledged.
@@ -205,6 +207,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .read("max_retry_after", duration(Duration::ZERO, seconds(30)))
             .unwrap_or(seconds(30)),
         ring_timeout: section.read("ring_timeout", duration(seconds(1), seconds(3_600))),
+        session_expires: section.read("session_expires", super::sip::interval),
         early_media: section
             .read("early_media", word(&[("pass", true), ("block", false)]))
             .unwrap_or(true),

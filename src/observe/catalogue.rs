@@ -415,6 +415,8 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("dns", "nothing"),
     ("dns", "failed"),
     ("dns", "cut"),
+    ("sip_session_timers", "refreshed"),
+    ("sip_session_timers", "expired"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];

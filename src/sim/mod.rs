@@ -177,6 +177,13 @@ fn enough_happened(total: &Summary, count: u64) {
     assert!(total.of("again") > count / 20, "{total:?}");
     assert!(total.of("clock_steps") > count / 10, "{total:?}");
     assert!(total.of("to_a_dead_hop") > count / 20, "{total:?}");
+    let (ours, theirs) = (total.of("refreshed"), total.of("refreshes"));
+    assert!(
+        ours > count / 20 && theirs > count / 20 && total.of("forgotten") > count / 50,
+        "{total:?}"
+    );
+    // A gateway that crashed refreshes nobody, and in bad weather it comes too late now and then.
+    assert!(total.of("expired") < ours, "{total:?}");
     assert!(total.reasons() > 25, "{total:?}");
     for verdict in crate::domain::Verdict::ALL {
         assert!(total.of(verdict.name()) > count / 100, "{total:?}");

@@ -535,6 +535,10 @@ fn media_settings(weather: &Weather) -> media::Settings {
     }
 }
 
+/// Interval of session timers, and the least that is taken: refreshes happen within a call.
+pub const SESSION_SECONDS: u32 = 12;
+pub const LEAST_SESSION_SECONDS: u32 = 6;
+
 fn agent_settings(weather: &Weather) -> agent::Settings {
     let forms = [NumberForm::PlusE164, NumberForm::PlusE164, NumberForm::E164];
     let trunk = |place: u16| {
@@ -573,6 +577,10 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             }),
             identity: weather.identity,
             sign: true,
+            session_policy: agent::SessionPolicy {
+                expires_seconds: SESSION_SECONDS,
+                least_seconds: LEAST_SESSION_SECONDS,
+            },
         })
     };
     agent::Settings {

@@ -1,7 +1,7 @@
 //! What is to happen in a seed's world: drawn beforehand where it can be.
 
 use super::chance::Chance;
-use super::phone::{CalleePlan, CallerPlan, Hold, UpPlan};
+use super::phone::{CalleePlan, CallerPlan, Hold, Timer, UpPlan};
 use crate::books::command::{Command, CustomerUpdate, Unreserve};
 use crate::domain::{
     ChargeMethod, Credit, Customer, CustomerId, CustomerScope, E164, LeaseKind, Phone, ReferenceId,
@@ -282,13 +282,21 @@ pub fn other(
 /// What a caller does.
 pub fn caller(chance: &mut Chance) -> CallerPlan {
     let numbers = [ALICE, ALICE, BOB, BOB, STRANGER];
+    let up = up(chance);
     CallerPlan {
         number: numbers[usize::try_from(chance.below(5)).unwrap()].to_owned(),
         withheld: chance.percent(10),
         cancel_after: chance.maybe_millis(15, 6000),
         never_ack: chance.percent(4),
         delayed_offer: chance.percent(10),
-        up: up(chance),
+        up: UpPlan {
+            timer: if chance.percent(2) {
+                Timer::Hurries
+            } else {
+                up.timer
+            },
+            ..up
+        },
     }
 }
 
@@ -315,6 +323,16 @@ fn up(chance: &mut Chance) -> UpPlan {
         Hold::ZeroAddress,
         Hold::Empty,
     ];
+    let timers = [
+        Timer::None,
+        Timer::None,
+        Timer::Refreshes,
+        Timer::Refreshes,
+        Timer::Watches,
+        Timer::Watches,
+        Timer::None,
+        Timer::Forgets,
+    ];
     let odd = ["INFO", "INFO", "REFER", "UPDATE", "OPTIONS", "MESSAGE"];
     UpPlan {
         hang_up_after: chance.maybe_millis(60, 30_000),
@@ -324,6 +342,7 @@ fn up(chance: &mut Chance) -> UpPlan {
         silent: chance.percent(8),
         odd_after: chance.maybe_millis(10, 8000),
         odd: odd[usize::try_from(chance.below(6)).unwrap()],
+        timer: timers[usize::try_from(chance.below(8)).unwrap()],
     }
 }
 

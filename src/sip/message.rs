@@ -68,6 +68,7 @@ pub enum Header {
     UserAgent,
     Server,
     Replaces,
+    Join,
     Identity,
     Other,
 }

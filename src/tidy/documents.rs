@@ -211,10 +211,33 @@ fn every_status_code_is_documented_and_named_in_a_test() {
     }
 }
 
-/// docs/rfc-coverage.md: the third cell of a row names files, the last one tests.
+/// docs/bug-classes.md: the second cell of a row names tests, the third files; a class that is not
+/// covered yet has a dash.
 #[test]
-fn the_rfc_table_names_real_files_and_tests() {
-    let text = document("docs/rfc-coverage.md");
+fn the_bug_classes_name_real_tests() {
+    let text = document("docs/bug-classes.md");
+    let rows: Vec<Vec<&str>> = text
+        .lines()
+        .filter(|line| line.starts_with("| "))
+        .map(|line| line.trim_matches('|').split('|').collect())
+        .collect();
+    assert!(
+        rows.len() > 30,
+        "docs/bug-classes.md has {} rows",
+        rows.len()
+    );
+    let wrong = not_there(rows.iter().map(|row| match row[..] {
+        [_, tests, places] => (places, tests),
+        _ => ("`a row of three cells`", ""),
+    }));
+    assert!(
+        wrong.is_empty(),
+        "in docs/bug-classes.md, but not there: {wrong:#?}"
+    );
+}
+
+/// Files and tests that cells name and that do not exist.
+fn not_there<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<&'a str> {
     let mut cases = folder("sip-tests/sipp/cases");
     cases.push_str(&document("sip-tests/wire/cases.py"));
     cases.push_str(&document("sip-tests/stir/cases.py"));
@@ -223,25 +246,74 @@ fn the_rfc_table_names_real_files_and_tests() {
         let declared = format!("fn {name}(");
         code.iter().any(|code| code.contains(&declared))
     };
+    let there = |path: &str| root().join("src").join(path).exists() || root().join(path).exists();
     let mut wrong = Vec::new();
-    let mut rows = 0;
-    for line in text.lines().filter(|line| line.starts_with("| ")) {
-        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
-        let [_, _, places, tests] = cells[..] else {
-            wrong.push(line);
-            continue;
-        };
-        rows += 1;
-        let there =
-            |path: &str| root().join("src").join(path).exists() || root().join(path).exists();
+    for (places, tests) in cells {
         wrong.extend(quoted(places, '`').filter(|path| !there(path)));
         wrong.extend(quoted(tests, '`').filter(|name| !is_test(name)));
         wrong.extend(quoted(tests, '"').filter(|name| !cases.contains(*name)));
     }
+    wrong
+}
+
+/// docs/rfc-coverage.md: the third cell of a row names files, the last one tests.
+#[test]
+fn the_rfc_table_names_real_files_and_tests() {
+    let text = document("docs/rfc-coverage.md");
+    let (mut rows, mut wrong) = (Vec::new(), Vec::new());
+    for line in text.lines().filter(|line| line.starts_with("| ")) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').collect();
+        match cells[..] {
+            [_, _, places, tests] => rows.push((places, tests)),
+            _ => wrong.push(line),
+        }
+    }
+    wrong.extend(not_there(rows.iter().copied()));
+    let rows = rows.len();
     assert!(rows > 100, "docs/rfc-coverage.md has {rows} rows");
     assert!(
         wrong.is_empty(),
         "in docs/rfc-coverage.md, but not there: {wrong:#?}"
+    );
+}
+
+/// Every section of RFC 3261 §§7 to 26 that says what is to be done; one above covers those below.
+const SECTIONS: &str = "7.1 7.2 7.3.1 7.3.2 7.3.3 7.4.1 7.4.2 7.5 8.1.1.1 8.1.1.2 8.1.1.3 8.1.1.4 8.1.1.5 \
+    8.1.1.6 8.1.1.7 8.1.1.8 8.1.1.9 8.1.1.10 8.1.2 8.1.3.1 8.1.3.2 8.1.3.3 8.1.3.4 8.1.3.5 8.2.1 8.2.2.1 \
+    8.2.2.2 8.2.2.3 8.2.3 8.2.4 8.2.5 8.2.6.1 8.2.6.2 8.2.7 8.3 9.1 9.2 10.1 10.2 10.3 11.1 11.2 12.1.1 \
+    12.1.2 12.2.1.1 12.2.1.2 12.2.2 12.3 13.1 13.2.1 13.2.2.1 13.2.2.2 13.2.2.3 13.2.2.4 13.3.1.1 \
+    13.3.1.2 13.3.1.3 13.3.1.4 14.1 14.2 15.1.1 15.1.2 16.1 16.2 16.3 16.4 16.5 16.6 16.7 16.8 16.9 16.10 \
+    16.11 16.12 17.1.1.1 17.1.1.2 17.1.1.3 17.1.2.1 17.1.2.2 17.1.3 17.1.4 17.2.1 17.2.2 17.2.3 17.2.4 \
+    18.1.1 18.1.2 18.2.1 18.2.2 18.3 18.4 19.1.1 19.1.2 19.1.3 19.1.4 19.1.5 19.1.6 19.2 19.3 21.1 21.2 \
+    21.3 21.4 21.5 21.6 22 23 24 25 26";
+
+#[test]
+fn every_section_of_rfc_3261_has_a_row() {
+    let text = document("docs/rfc-coverage.md");
+    let start = text.find("## RFC 3261").expect("its chapter");
+    let end = text.find("## SIP extensions").expect("the next one");
+    let rows = text[start..end]
+        .lines()
+        .filter(|line| line.starts_with("| "));
+    let named: Vec<&str> = rows
+        .filter_map(|line| line.split('|').nth(1))
+        .flat_map(|cell| cell.split(", "))
+        .map(str::trim)
+        .collect();
+    let covers = |row: &&str, section: &str| {
+        let rest = section.strip_prefix(*row);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    let fields = (1..=44).map(|field| format!("20.{field}"));
+    let missing: Vec<String> = SECTIONS
+        .split_whitespace()
+        .map(str::to_owned)
+        .chain(fields)
+        .filter(|section| !named.iter().any(|row| covers(row, section)))
+        .collect();
+    assert!(
+        missing.is_empty(),
+        "docs/rfc-coverage.md has no row for {missing:?}"
     );
 }
 

@@ -7,7 +7,7 @@ CASES = []
 SECOND = {"trunks": [{"name": "carrier-two", "direction": "outbound", "target": "sip:127.0.NET.5:5080", "priority": 2,
                       "numbers": "+e164", "options_interval": "0s"}]}
 PHRASES = {400: "Bad Request", 402: "Payment Required", 403: "Forbidden", 404: "Not Found", 408: "Request Timeout", 410: "Gone",
-           416: "Unsupported URI Scheme", 420: "Bad Extension", 433: "Anonymity Disallowed", 480: "Temporarily Unavailable", 482: "Loop Detected",
+           416: "Unsupported URI Scheme", 420: "Bad Extension", 422: "Session Interval Too Small", 433: "Anonymity Disallowed", 480: "Temporarily Unavailable", 481: "Call/Transaction Does Not Exist", 482: "Loop Detected",
            483: "Too Many Hops", 484: "Address Incomplete", 486: "Busy Here", 487: "Request Terminated",
            488: "Not Acceptable Here", 500: "Server Internal Error", 503: "Service Unavailable", 600: "Busy Everywhere",
            603: "Decline", 604: "Does Not Exist Anywhere"}

@@ -16,8 +16,8 @@ pub struct Messages {
     sequences: BTreeMap<(String, String, String), BTreeMap<String, u32>>,
     /// What was sent, by its hash: to be repeated it may be.
     sent: BTreeSet<u64>,
-    /// Last description by Call-ID and our tag.
-    descriptions: BTreeMap<(String, String), (u64, String)>,
+    /// Descriptions by Call-ID and our tag, then by their version.
+    descriptions: BTreeMap<(String, String), BTreeMap<u64, String>>,
 }
 
 /// Headers that stand once or never.
@@ -141,12 +141,14 @@ impl Messages {
             None => tag(header(text, "From")),
         };
         let key = (header(text, "Call-ID").to_owned(), own.to_owned());
-        match self.descriptions.insert(key, (version, content.to_owned())) {
-            Some((before, was)) if version < before || (version == before && was != content) => {
-                Err(format!(
-                    "a description changed from version {before} to {version}"
-                ))
-            }
+        // One that was refused is followed by the one in force, which has its version of old.
+        let known = self.descriptions.entry(key).or_default();
+        let last = known.keys().last().copied().unwrap_or(0);
+        match known.insert(version, content.to_owned()) {
+            Some(was) if was != content => Err(format!("two descriptions of version {version}")),
+            None if version < last => Err(format!(
+                "a description changed from version {last} to {version}"
+            )),
             _ => Ok(()),
         }
     }

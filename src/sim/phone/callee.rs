@@ -122,14 +122,11 @@ impl Phones {
             description(&number, line.media, "sendrecv", 1)
         };
         let tag = format!("f{fork}x{number}");
-        let text = reply(
-            &line.invite,
-            &format!("200 {number} here"),
-            &tag,
-            &self.contact(&number),
-            &body,
-        );
+        let extra = format!("{}{}", line.up.timer.lines(false), self.contact(&number));
+        let status = format!("200 {number} here");
+        let text = reply(&line.invite, &status, &tag, &extra, &body);
         if fork == 0 {
+            self.described(id, &body);
             self.keep(id, "1", &text);
         }
         self.repeat(id, &format!("final 1 f{fork}"), peer, text, now);

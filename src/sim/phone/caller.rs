@@ -46,10 +46,11 @@ impl Phones {
         let asserted = format!(
             "P-Asserted-Identity: <sip:+{number}@{address}>\r\n{privacy}{identity}{says}CSeq:"
         );
+        line.up = plan.up;
+        line.described.clone_from(&body);
         line.invite = self
             .request(&id, &line, "INVITE", 1, &body)
             .replacen("CSeq:", &asserted, 1);
-        line.up = plan.up;
         self.repeat(&id, "INVITE 1", gateway, line.invite.clone(), now);
         if let Some(after) = plan.cancel_after {
             self.plan(&id, Todo::Cancel, now + after);
@@ -103,6 +104,7 @@ impl Phones {
                 self.request(id, line, "ACK", cseq(&line.invite).0, &body),
             );
             self.outbox.push_back((peer, ack));
+            self.described(id, &body);
         }
         if late {
             // It had a failure before: of an INVITE that a crash made two of.

@@ -7,15 +7,18 @@
 //! - `caller`, `callee`: the first INVITE from either end;
 //! - `digest`: passwords, asked for and given;
 //! - `reliable`: PRACK and UPDATE;
-//! - `session`: what both do once a call is up.
+//! - `session`: what both do once a call is up;
+//! - `timer`: how they keep it up.
 
 mod callee;
 mod caller;
 pub mod digest;
 mod reliable;
 mod session;
+mod timer;
 
 pub use session::Sound;
+pub use timer::Timer;
 
 use super::chance::Chance;
 use super::plan;
@@ -46,6 +49,8 @@ pub struct UpPlan {
     pub odd_after: Option<Duration>,
     /// By this method.
     pub odd: &'static str,
+    /// Its session timer.
+    pub timer: Timer,
 }
 
 /// Ways of putting somebody on hold.
@@ -131,6 +136,13 @@ pub struct Seen {
     /// Offers of callees before the answer, and UPDATEs that were taken.
     pub early_updates: u64,
     pub updated: u64,
+    /// Refreshes of theirs, and re-INVITEs of the gateway's to those that wait for some.
+    pub refreshes: u64,
+    pub refreshed: u64,
+    /// Sessions that the gateway should have refreshed and did not.
+    pub expired: u64,
+    /// Calls that the gateway ended where a telephone forgot to refresh.
+    pub forgotten: u64,
     /// Answers that were not acknowledged, by plan, or because who was to do it had vanished.
     pub ignored: u64,
     /// Requests and final responses that nobody ever answered.
@@ -156,6 +168,8 @@ enum Todo {
     SecondAnswer,
     Odd,
     EarlyUpdate,
+    Refresh,
+    Expire,
 }
 
 /// One call at a telephone.
@@ -183,6 +197,10 @@ pub struct Line {
     cancel_wanted: bool,
     /// Our re-INVITE that has no final response yet.
     reinviting: Option<u32>,
+    /// What it described last.
+    described: String,
+    /// When its session began, or was refreshed.
+    refreshed_at: Option<Instant>,
     /// Where the gateway wants this side's sound.
     sound_to: Option<SocketAddr>,
     pub sounds: u16,
@@ -346,6 +364,8 @@ impl Phones {
             (Todo::Answer, State::Calling) => self.answer(id, now),
             (Todo::EarlyUpdate, State::Calling) => self.update_early(id, now),
             (Todo::Odd, State::Up) => self.ask_oddly(id, now),
+            (Todo::Refresh, State::Up) => self.refresh(id, now),
+            (Todo::Expire, State::Up) => self.expire(id, now),
             (Todo::SecondAnswer, State::Up) => self.answer_again(id, now),
             _ => {}
         }
@@ -376,6 +396,8 @@ impl Phones {
             ringing: false,
             cancel_wanted: false,
             reinviting: None,
+            described: String::new(),
+            refreshed_at: None,
             sound_to: None,
             sounds: 0,
             losers: Vec::new(),
@@ -404,6 +426,7 @@ impl Phones {
                 self.plan(id, todo, now + after);
             }
         }
+        self.plan_timer(id, now);
     }
 
     fn repeat(&mut self, id: &str, key: &str, to: SocketAddr, text: String, now: Instant) {
@@ -463,6 +486,9 @@ impl Phones {
         );
         if line.habit.updates {
             text.push_str(reliable::ALLOW);
+        }
+        if method == "INVITE" {
+            text.push_str(&line.up.timer.lines(true));
         }
         if !body.is_empty() {
             text.push_str("Content-Type: application/sdp\r\n");

@@ -1,7 +1,7 @@
 //! What both ends do once a call is up: hold, resume, hang up, sound.
 
 use super::super::text::{ack_of_failure, body, cseq, header, reply, tag};
-use super::{Hold, Phones, State, Todo, description};
+use super::{Hold, Phones, State, Timer, Todo, description};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -52,6 +52,9 @@ impl Phones {
             return;
         };
         line.sequence += 1;
+        if !body.is_empty() {
+            body.clone_into(&mut line.described);
+        }
         let (sequence, peer) = (line.sequence, line.peer);
         if method == "INVITE" || (method == "UPDATE" && !body.is_empty()) {
             line.reinviting = Some(sequence);
@@ -61,6 +64,15 @@ impl Phones {
         };
         let text = self.request(id, line, method, sequence, body);
         self.repeat(id, &format!("{method} {sequence}"), peer, text, now);
+    }
+
+    /// What a telephone said last of its media.
+    pub(super) fn described(&mut self, id: &str, body: &str) {
+        if let Some(line) = self.lines.get_mut(id)
+            && !body.is_empty()
+        {
+            body.clone_into(&mut line.described);
+        }
     }
 
     /// A request that a gateway of this kind passes on, refuses or answers by itself.
@@ -134,14 +146,22 @@ impl Phones {
         let answer = if line.reinviting.is_some() {
             reply(text, "491 Request Pending", "", "", "")
         } else {
+            self.was_refreshed(id, text, now);
+            let Some(line) = self.lines.get_mut(id) else {
+                return;
+            };
             let direction = match text {
                 _ if text.contains("a=sendonly") => "recvonly",
                 _ if text.contains("a=inactive") => "inactive",
                 _ => "sendrecv",
             };
-            let number = &line.number;
-            let body = description(number, line.media, direction, line.sequence + sequence + 2);
-            reply(text, "200 OK", "", &self.contact(number), &body)
+            let number = line.number.clone();
+            let version = line.sequence + sequence + 2;
+            let body = description(&number, line.media, direction, version);
+            line.described.clone_from(&body);
+            let terms = line.up.timer.lines(false);
+            let extra = format!("{terms}{}", self.contact(&number));
+            reply(text, "200 OK", "", &extra, &body)
         };
         self.keep(id, &key, &answer);
         self.repeat(id, &format!("final their {sequence}"), from, answer, now);
@@ -166,6 +186,9 @@ impl Phones {
             line.reinviting = None;
         }
         let peer = line.peer;
+        if status < 300 {
+            line.refreshed(now);
+        }
         if status >= 300 {
             if let Some(repeat) = &repeated {
                 let ack = ack_of_failure(&repeat.text, text);
@@ -192,14 +215,15 @@ impl Phones {
             (Some(ack), _) => ack.clone(),
             (None, Some(true)) => {
                 let answer = description(&line.number, line.media, "sendrecv", line.sequence + 2);
-                self.request(id, line, "ACK", number, &answer)
+                let ack = self.request(id, line, "ACK", number, &answer);
+                self.described(id, &answer);
+                ack
             }
             _ => self.request(id, line, "ACK", number, ""),
         };
         self.keep(id, &key, &ack);
         self.outbox.push_back((peer, ack));
         self.learn_media(id, text);
-        let _ = now;
     }
 
     pub(super) fn acknowledged(&mut self, id: &str, sequence: u32, text: &str) {
@@ -226,6 +250,11 @@ impl Phones {
         self.outbox
             .push_back((from, reply(text, status, "", "", "")));
         if self.is_winner(id, text) {
+            let forgot = self
+                .lines
+                .get(id)
+                .map(|line| line.up.timer == Timer::Forgets);
+            self.seen.forgotten += u64::from(forgot == Some(true));
             self.over(id);
         }
         if let Some(line) = self.lines.get_mut(id) {

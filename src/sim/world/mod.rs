@@ -216,6 +216,10 @@ impl World {
             self.summary.add("early updates", phones.seen.early_updates);
             self.summary.add("updated", phones.seen.updated);
             self.summary.add("unanswered", phones.seen.unanswered);
+            self.summary.add("refreshes", phones.seen.refreshes);
+            self.summary.add("refreshed", phones.seen.refreshed);
+            self.summary.add("expired", phones.seen.expired);
+            self.summary.add("forgotten", phones.seen.forgotten);
         }
         Ok(self.summary)
     }

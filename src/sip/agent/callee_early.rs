@@ -101,6 +101,7 @@ impl CalleeEarly {
         let session = &mut reliable.session;
         session.refresh_target(message, wire);
         session.learn_allow(message);
+        session.refresh.note_remote(message);
         let rack = RAck {
             rseq,
             cseq: message.cseq(),
@@ -173,6 +174,7 @@ impl Reliable {
         match self.owed.take() {
             Some(rack) => {
                 self.session.settled = true;
+                self.session.refresh.note_local(Some(body));
                 self.answering = prack(&mut self.session, rack, Some(body), wire);
                 self.pracked = self.answering;
             }

@@ -26,13 +26,15 @@ use super::core::{Core, Owner, Timer, Wire};
 use super::early_media;
 use super::hops::{SILENCE, Tried};
 use super::reason;
+use super::refresh::Refresh;
 use super::session::Session;
 use super::settings::Reliability;
 use super::vouching;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag, branch, call_id, reliable};
-use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::message::{Header, Message, Method, NameAddr, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -68,15 +70,18 @@ pub(super) struct CalleeLeg {
 /// An INVITE of ours without a final response.
 #[derive(Debug)]
 pub(super) struct Attempt {
-    id: TransactionId,
-    branch: Box<str>,
+    pub(super) id: TransactionId,
+    pub(super) branch: Box<str>,
+    pub(super) timer: SessionTimer,
+    /// What was asked for, to ask again.
+    dial: Box<Dial>,
     pub(super) uri: Box<str>,
     pub(super) tag: Tag,
     /// From with its tag.
     pub(super) local: Box<str>,
     to: Box<str>,
     pub(super) call_id: Box<str>,
-    cseq: u32,
+    pub(super) cseq: u32,
     pub(super) path: Path,
     dialled_at: Instant,
     pub(super) forks: SmallVec<[CalleeEarly; 1]>,
@@ -87,12 +92,12 @@ pub(super) struct Attempt {
     /// The trunk's word on early media counts (RFC 5009).
     trusted: bool,
     /// A provisional response has come: a CANCEL may go (§9.1).
-    provisional: bool,
-    given_up: Option<GivenUp>,
+    pub(super) provisional: bool,
+    pub(super) given_up: Option<GivenUp>,
 }
 
 #[derive(Clone, Copy, Debug)]
-struct GivenUp {
+pub(super) struct GivenUp {
     cause: Cause,
     /// Set once the CANCEL has gone: when the attempt is forgotten.
     forget_at: Option<Instant>,
@@ -134,8 +139,8 @@ impl CalleeLeg {
         if self.session.is_some() {
             return None;
         }
-        let made = hop.and_then(|hop| Attempt::compose(dial, hop, early_offers, wire));
-        let Some((mut attempt, bytes)) = made else {
+        let made = hop.and_then(|hop| Attempt::new(dial, hop, early_offers, wire));
+        let Some(mut attempt) = made else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
         };
@@ -143,25 +148,9 @@ impl CalleeLeg {
         if wire.core.has_several_hops(dial.trunk) {
             wire.core.arm(wire.now + SILENCE, Timer::Silence(wire.key));
         }
-        let sent = wire.request(
-            (Side::Callee, Owner::Dial(wire.key)),
-            (Method::Invite, attempt.branch.clone()),
-            (bytes, attempt.path),
-            &[],
-        );
-        let Some(id) = sent else {
-            let cause = Cause {
-                sip: WITHHELD,
-                q850: 0,
-            };
-            let failure = DialFailure::Response {
-                cause,
-                retry_after: 0,
-            };
-            wire.event(Side::Callee, LegEvent::Failed(failure));
+        if !attempt.send(wire) {
             return None;
-        };
-        attempt.id = id;
+        }
         let leg = super::Output::CalleeLeg(wire.key, attempt.call_id.clone());
         wire.core.emit(leg);
         let tag = attempt.tag;
@@ -232,8 +221,11 @@ impl CalleeLeg {
         if status < 200 {
             return self.on_provisional(place, message, wire);
         }
-        let mut attempt = self.attempts.remove(place);
+        let attempt = self.attempts.remove(place);
         wire.core.owners.remove(&id);
+        let Some(mut attempt) = self.ask_again(attempt, message, wire) else {
+            return;
+        };
         if status >= 300 {
             attempt.end_early(wire);
             if attempt.given_up.is_none() {
@@ -275,12 +267,15 @@ impl CalleeLeg {
         if let Some(address) = wire.core.sender {
             wire.add_peer(Side::Callee, address);
         }
+        let mut refresh = Refresh::new(attempt.timer.clone());
+        refresh.answered(message, attempt.dial.body.as_ref(), wire.now);
         let mut session = match early {
             Some(mut session) => {
                 session.answered_by(dialog);
+                session.begin_timer(refresh, wire);
                 session
             }
-            None => Session::answered(dialog),
+            None => Session::answered(dialog, refresh, wire),
         };
         session.learn_allow(message);
         self.session = Some(Box::new(session));
@@ -368,7 +363,8 @@ impl CalleeLeg {
             return;
         };
         let local = message.get(Header::From).unwrap_or_default();
-        self.release(message, (tag, local), ("", path), Cause::default(), wire);
+        let uri = dialled(message);
+        self.release(message, (tag, local), (uri, path), Cause::default(), wire);
     }
 
     /// ACK and BYE to a 2xx that nobody wants (§13.2.2.4).
@@ -469,14 +465,9 @@ impl CalleeLeg {
 }
 
 impl Attempt {
-    /// Writes the INVITE of an attempt; `None` if the trunk is gone, not an outbound one, or has no
-    /// way to write the number.
-    fn compose(
-        dial: &Dial,
-        path: Path,
-        early_offers: bool,
-        wire: &mut Wire<'_>,
-    ) -> Option<(Self, Bytes)> {
+    /// An attempt; `None` if the trunk is gone, not an outbound one, or has no way to write the
+    /// number.
+    fn new(dial: &Dial, path: Path, early_offers: bool, wire: &mut Wire<'_>) -> Option<Self> {
         let now = wire.now;
         let core = &mut *wire.core;
         let tag = Tag::draw(&mut *core.entropy);
@@ -489,9 +480,11 @@ impl Attempt {
         let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
         let domain = core.domain(path.local);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);
-        let attempt = Self {
+        Some(Self {
             id: TransactionId(0),
             branch,
+            timer: SessionTimer::new(trunk.session_policy),
+            dial: Box::new(dial.clone()),
             tag,
             local: format!("{};tag={tag}", shown.from).into(),
             to: format!("<{uri}>").into(),
@@ -506,26 +499,63 @@ impl Attempt {
             trusted: trunk.trusted,
             provisional: false,
             given_up: None,
-        };
-        let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
-        compose::contact(core, &mut writer, attempt.path);
+        })
+    }
+
+    /// Its INVITE; `None` if the trunk is gone since.
+    fn invite(&self, core: &Core) -> Option<Bytes> {
+        let trunk = core.settings.trunk(self.dial.trunk)?;
+        let domain = core.domain(self.path.local);
+        let form = (&trunk.form, trunk.trusted);
+        let shown = Shown::new(&self.dial.caller_id, form, &domain);
+        let mut writer = self.start(Method::Invite, Some(self.dial.max_forwards), core);
+        compose::contact(core, &mut writer, self.path);
         writer.header(Header::Allow, compose::ALLOW);
-        if attempt.reliable {
-            let required = trunk.reliable == Reliability::Required;
-            let header = if required {
-                Header::Require
-            } else {
-                Header::Supported
-            };
-            writer.header(header, reliable::OPTION);
+        let required = trunk.reliable == Reliability::Required;
+        let supported = if self.reliable && !required {
+            compose::ALL_SUPPORTED
+        } else {
+            compose::SUPPORTED
+        };
+        writer.header(Header::Supported, supported);
+        if self.reliable && required {
+            writer.header(Header::Require, reliable::OPTION);
         }
-        if attempt.trusted {
+        if self.trusted {
             writer.header(Header::PEarlyMedia, early_media::SUPPORTED);
         }
+        self.timer.ask().write(&mut writer);
         shown.write(&mut writer);
-        vouching::sign(dial, trunk, core, &mut writer);
-        let bytes = compose::finish(writer, dial.body.as_ref());
-        Some((attempt, bytes))
+        vouching::sign(&self.dial, trunk, core, &mut writer);
+        Some(compose::finish(writer, self.dial.body.as_ref()))
+    }
+
+    /// Sends its INVITE; gives back whether it went. A failure is reported.
+    pub(super) fn send(&mut self, wire: &mut Wire<'_>) -> bool {
+        let Some(bytes) = self.invite(wire.core) else {
+            wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
+            return false;
+        };
+        let sent = wire.request(
+            (Side::Callee, Owner::Dial(wire.key)),
+            (Method::Invite, self.branch.clone()),
+            (bytes, self.path),
+            &[],
+        );
+        let Some(id) = sent else {
+            let cause = Cause {
+                sip: WITHHELD,
+                q850: 0,
+            };
+            let failure = DialFailure::Response {
+                cause,
+                retry_after: 0,
+            };
+            wire.event(Side::Callee, LegEvent::Failed(failure));
+            return false;
+        };
+        self.id = id;
+        true
     }
 
     /// What INVITE and CANCEL share (§9.1).
@@ -614,6 +644,12 @@ impl Attempt {
     }
 }
 
+/// What the INVITE of a 2xx asked for, by its To: the target of a 2xx that names none.
+fn dialled(success: &Message) -> &str {
+    let to = success.get(Header::To).and_then(NameAddr::parse);
+    to.map_or("", |to| to.uri)
+}
+
 /// ACK and BYE to a 2xx of a call that is gone (its CANCEL crossed, or its ACK was lost).
 pub(super) fn release_stray(
     message: &Message,
@@ -623,7 +659,7 @@ pub(super) fn release_stray(
     now: Instant,
 ) {
     let local = message.get(Header::From).unwrap_or_default();
-    let mut dialog = Dialog::from_success(message, (tag, local), "", path);
+    let mut dialog = Dialog::from_success(message, (tag, local), dialled(message), path);
     if dialog.target.is_empty() {
         return core.count("sip_dropped", "stray-response");
     }

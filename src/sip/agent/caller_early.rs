@@ -14,6 +14,7 @@ use super::caller_leg::{CallerLeg, Invited};
 use super::compose::{self, Refusal};
 use super::core::{Timer, Wire};
 use super::early_media;
+use super::refresh::Refresh;
 use super::reinvite::Incoming;
 use super::session::{Accept, Phase, Session};
 use super::settings::{Reliability, Trunk};
@@ -163,6 +164,7 @@ impl Invited {
             return; // withheld: the leg is given up by whoever watches the wire
         };
         live.offering |= delayed && described && !live.session.settled;
+        live.session.refresh.note_local(body.as_ref());
         let times = (wire.core.t1(), wire.core.patience());
         let sent = (bytes, described);
         let at = live
@@ -311,7 +313,11 @@ impl Invited {
 
 impl Live {
     /// It is answered: our 2xx has just been sent. A PRACK may still come (§3).
-    pub(super) fn accepted(self: Box<Self>, accept: Accept, wire: &mut Wire<'_>) -> Session {
+    pub(super) fn accepted(
+        self: Box<Self>,
+        (accept, refresh): (Accept, Box<Refresh>),
+        wire: &mut Wire<'_>,
+    ) -> Session {
         let Self {
             mut session,
             provisionals,
@@ -320,6 +326,7 @@ impl Live {
         session.unacknowledged = provisionals.unacknowledged();
         session.phase = Phase::Confirmed;
         session.settled = true;
+        session.begin_timer(refresh, wire);
         session.await_ack(accept, wire);
         session
     }

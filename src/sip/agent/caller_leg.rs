@@ -15,9 +15,11 @@ use super::caller_early::{CallerEarly, Manner};
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::reason;
+use super::refresh::Refresh;
 use super::session::{Accept, Session, response_path};
 use crate::call::event::{Cause, Fork};
 use crate::domain::Side;
+use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag};
 use crate::sip::message::{Message, Method, Path};
 use crate::sip::transaction::TransactionId;
@@ -148,7 +150,11 @@ impl CallerLeg {
         };
         let (tag, new) = invited.tag_of(fork, wire);
         let request = (&invited.message, invited.path);
-        let bytes = compose::dialog_response(wire.core, request, 200, Some(tag), body);
+        let mut refresh = Refresh::new(SessionTimer::new(wire.session_policy(Side::Caller)));
+        let words = refresh.accept(&invited.message, body, wire.now);
+        let mut writer = compose::dialog_head(wire.core, request, 200, Some(tag));
+        words.write(&mut writer);
+        let bytes = compose::finish(writer, body);
         let live = invited.take_live(tag, wire);
         let dialog = Dialog::from_invite(&invited.message, tag, invited.path);
         let sent = wire.respond(Side::Caller, invited.id, 200, bytes);
@@ -161,9 +167,9 @@ impl CallerLeg {
         let path = response_path(&invited.message, invited.path);
         let accept = Accept::new(wire, (bytes, path), invited.message.cseq(), (true, delayed));
         let session = match live {
-            Some(live) => live.accepted(accept, wire),
+            Some(live) => live.accepted((accept, refresh), wire),
             None => {
-                let mut session = Session::accepted(dialog, accept, wire);
+                let mut session = Session::accepted(dialog, (accept, refresh), wire);
                 session.learn_allow(&invited.message);
                 session
             }

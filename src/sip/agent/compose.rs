@@ -3,12 +3,21 @@
 use super::core::Core;
 use super::reason;
 use crate::call::event::Cause;
-use crate::sip::dialog::{Dialog, Tag};
+use crate::sip::dialog::{Dialog, Tag, reliable, session_timer};
 use crate::sip::message::{Header, Message, Method, Path, Writer};
 use bytes::Bytes;
 
 /// Methods that we take (RFC 3261 §20.5).
 pub(super) const ALLOW: &str = "INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE";
+
+/// Option tags that are ours (RFC 3261 §19.2): they stand in Supported, and may in Require.
+pub(super) const OPTIONS: &[&str] = &[session_timer::OPTION, reliable::OPTION];
+
+/// The same on a leg whose trunk has 100rel.
+pub(super) const ALL_SUPPORTED: &str = "timer, 100rel";
+
+/// Those that are ours on every leg, as Supported has them.
+pub(super) const SUPPORTED: &str = "timer";
 
 /// Body types that we take.
 pub(super) const ACCEPT: &str = "application/sdp, multipart/mixed";
@@ -92,15 +101,15 @@ pub(super) fn response(request: &Message, path: Path, status: u16, tag: Option<T
 /// A response to an INVITE that makes a dialog: Record-Route, Contact, Allow, SDP (§12.1.1).
 pub(super) fn dialog_response(
     core: &Core,
-    (invite, path): (&Message, Path),
+    request: (&Message, Path),
     status: u16,
     tag: Option<Tag>,
     body: Option<&Bytes>,
 ) -> Bytes {
-    finish(dialog_head(core, (invite, path), status, tag), body)
+    finish(dialog_head(core, request, status, tag), body)
 }
 
-/// The same without its end.
+/// The same as far as its body, for who has more to say.
 pub(super) fn dialog_head(
     core: &Core,
     (invite, path): (&Message, Path),
@@ -113,6 +122,7 @@ pub(super) fn dialog_head(
     }
     contact(core, &mut writer, path);
     writer.header(Header::Allow, ALLOW);
+    writer.header(Header::Supported, SUPPORTED);
     writer
 }
 
@@ -125,6 +135,8 @@ pub(super) struct Refusal {
     pub(super) q850: u8,
     /// Seconds of Retry-After, 0 for none.
     pub(super) retry_after: u32,
+    /// Seconds of Min-SE, with 422 (RFC 4028 §6), 0 for none.
+    pub(super) least_interval: u32,
     /// Option tags of Unsupported, with 420.
     pub(super) unsupported: Option<Box<str>>,
     /// Reason phrase where the standard one does not say enough.
@@ -169,6 +181,9 @@ impl Refusal {
         }
         if let Some(tags) = &self.unsupported {
             writer.header(Header::Unsupported, tags);
+        }
+        if self.least_interval > 0 {
+            writer.header_fmt(Header::MinSe, format_args!("{}", self.least_interval));
         }
         if self.retry_after > 0 {
             writer.header_fmt(Header::RetryAfter, format_args!("{}", self.retry_after));

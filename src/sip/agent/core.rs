@@ -3,9 +3,10 @@
 use super::credentials::{Logins, Proofs};
 use super::hops::Hops;
 use super::peers::Peers;
+use super::refresh::Schedule;
 use super::settings::Settings;
 use super::sources::Sources;
-use super::{Entropy, LegEvent, Output};
+use super::{Entropy, LegEvent, Output, SessionPolicy};
 use crate::call::event::Cause;
 use crate::domain::{CallKey, Side, TrunkId, UnixMillis};
 use crate::sip::dialog::{Tag, branch};
@@ -56,6 +57,8 @@ pub(super) enum Owner {
     Prack(CallKey),
     /// Client: another request in a leg's dialog (INFO).
     Inside(CallKey, Side),
+    /// Client: an UPDATE that refreshes a session.
+    Refresh(CallKey, Side),
     /// Client: BYE to a fork that lost.
     Loser(CallKey),
     /// Client: CANCEL, whose response says nothing.
@@ -78,6 +81,8 @@ pub(super) enum Timer {
     Accept(CallKey, Side),
     /// Try the re-INVITE again after a 491 (§14.1).
     Reinvite(CallKey, Side),
+    /// Refresh the session, or give it up (RFC 4028).
+    Session(CallKey, Side),
     /// Give up waiting for the end of a cancelled INVITE (§9.1).
     Cancel(CallKey),
     /// Repeat a reliable provisional response until its PRACK is there (RFC 3262 §3).
@@ -117,6 +122,8 @@ pub(super) struct Core {
     /// The oldest first, [`MOST_STRAYS`] at most.
     strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
+    /// Session timers of all legs.
+    pub(super) sessions: Schedule,
 }
 
 impl Core {
@@ -139,6 +146,7 @@ impl Core {
             wall: UnixMillis(0),
             strays: VecDeque::new(),
             timers: BinaryHeap::new(),
+            sessions: Schedule::default(),
         }
     }
 
@@ -187,7 +195,8 @@ impl Core {
 
     /// When the next timer fires.
     pub(super) fn next_timer(&self) -> Option<Instant> {
-        self.timers.peek().map(|Reverse((at, _))| *at)
+        let first = self.timers.peek().map(|Reverse((at, _))| *at);
+        first.into_iter().chain(self.sessions.next()).min()
     }
 
     /// A timer whose time has come.
@@ -195,13 +204,17 @@ impl Core {
         if self.next_timer()? > now {
             return None;
         }
+        if self.sessions.next().is_some_and(|at| at <= now) {
+            let leg = self.sessions.pop();
+            return leg.map(|(key, side)| Timer::Session(key, side));
+        }
         self.timers.pop().map(|Reverse((_, timer))| timer)
     }
 
     /// Timers set and not yet fired.
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
-        self.timers.len()
+        self.timers.len() + self.sessions.len()
     }
 
     /// T1.
@@ -231,6 +244,12 @@ impl Core {
             .iter()
             .find(|(address, _)| *address == local)
             .map_or_else(|| local.to_string().into(), |(_, host)| (&**host).into())
+    }
+
+    /// Whether a Via's sent-by is ours.
+    pub(super) fn is_advertised(&self, sent_by: &str) -> bool {
+        let mut all = self.settings.advertised.iter();
+        all.any(|(_, host)| host.eq_ignore_ascii_case(sent_by))
     }
 
     /// The same host without its port: domain of From and P-Asserted-Identity.
@@ -356,6 +375,12 @@ impl Wire<'_> {
         if !self.peers.add(side, address, &mut self.core.sources) {
             self.core.count("sip_bounds", "peers");
         }
+    }
+
+    /// How that side's trunk has its session timers.
+    pub(super) fn session_policy(&self, side: Side) -> SessionPolicy {
+        let trunk = self.peers.trunk(side);
+        self.core.settings.session_policy(trunk)
     }
 
     /// Our INFOs that are unanswered on one side.

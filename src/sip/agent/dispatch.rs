@@ -5,7 +5,9 @@ use super::compose::{self, Refusal};
 use super::core::Owner;
 use super::identity;
 use super::legs::Legs;
+use super::looping;
 use super::probe;
+use super::refresh;
 use super::screening;
 use super::settings::Reliability;
 use super::sources::Source;
@@ -110,6 +112,7 @@ impl Agent {
         let screened = match screening::invite(&message) {
             // RFC 3261 §8.2.2.2: the same INVITE by another way.
             Ok(_) if self.core.transactions.is_merged(id) => Err(screening::merged()),
+            Ok(_) if looping::is_ours(&message, &self.core) => Err(looping::looped()),
             other => other,
         };
         let settings = self.core.settings.trunk(trunk);
@@ -120,6 +123,11 @@ impl Agent {
                 Err(screening::unreliable())
             }
             _ => Ok(screened),
+        });
+        let policy = self.core.settings.session_policy(Some(trunk));
+        let screened = screened.and_then(|screened| {
+            refresh::screen(&message, policy)?;
+            Ok(screened)
         });
         let Some(key) = self.calls.next_key() else {
             return self.refuse((id, &message, path), &Refusal::of(503), now.mono);
@@ -192,6 +200,7 @@ impl Agent {
         let mut writer = compose::response(message, path, 200, Some(tag));
         writer.header(Header::Allow, compose::ALLOW);
         writer.header(Header::Accept, compose::ACCEPT);
+        writer.header(Header::Supported, compose::SUPPORTED);
         self.respond(id, 200, writer.finish(None), now);
     }
 
@@ -259,6 +268,7 @@ impl Agent {
             | Owner::Bye(key, _)
             | Owner::Prack(key)
             | Owner::Inside(key, _)
+            | Owner::Refresh(key, _)
             | Owner::Loser(key) => {
                 if last && self.calls.get(key).is_none() {
                     self.core.owners.remove(&id); // an INFO that outlived its call
@@ -287,6 +297,7 @@ impl Agent {
             | Owner::Bye(key, _)
             | Owner::Prack(key)
             | Owner::Inside(key, _)
+            | Owner::Refresh(key, _)
             | Owner::Loser(key) => self.in_call(key, now, |legs, core, now| {
                 legs.on_no_response((id, owner), sip, core, now);
             }),

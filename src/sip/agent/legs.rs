@@ -363,7 +363,10 @@ impl Legs {
         now: Instant,
     ) {
         let side = match owner {
-            Owner::Reinvite(_, side) | Owner::Bye(_, side) | Owner::Inside(_, side) => side,
+            Owner::Reinvite(_, side)
+            | Owner::Bye(_, side)
+            | Owner::Inside(_, side)
+            | Owner::Refresh(_, side) => side,
             _ => Side::Callee,
         };
         learning::learn_response(
@@ -398,6 +401,9 @@ impl Legs {
                 }
                 (Owner::Bye(..), Some(session)) if last => session.on_bye_done(),
                 (Owner::Inside(..), Some(session)) => session.on_inside_response(message, wire),
+                (Owner::Refresh(..), Some(session)) => {
+                    session.on_refresh_response(id, message, wire);
+                }
                 _ => {}
             }
         });
@@ -426,7 +432,10 @@ impl Legs {
                 Owner::Dial(_) => callee.on_failure(id, failure, wire),
                 Owner::Loser(_) => callee.on_loser_done(),
                 Owner::Prack(_) => callee.on_prack_failure(id, wire),
-                Owner::Reinvite(_, side) | Owner::Inside(_, side) | Owner::Bye(_, side) => {
+                Owner::Reinvite(_, side)
+                | Owner::Inside(_, side)
+                | Owner::Refresh(_, side)
+                | Owner::Bye(_, side) => {
                     let session = match side {
                         Side::Caller => caller.session_of(id),
                         Side::Callee => callee.session_of(id),
@@ -465,11 +474,11 @@ impl Legs {
     pub(super) fn on_timer(&mut self, timer: Timer, core: &mut Core, now: Instant) {
         self.with(core, now, |caller, callee, wire| {
             let session = match timer {
-                Timer::Accept(_, Side::Caller) | Timer::Reinvite(_, Side::Caller) => {
-                    caller.session()
-                }
-                Timer::Accept(_, Side::Callee) | Timer::Reinvite(_, Side::Callee) => {
-                    callee.session()
+                Timer::Accept(_, side) | Timer::Reinvite(_, side) | Timer::Session(_, side) => {
+                    match side {
+                        Side::Caller => caller.session(),
+                        Side::Callee => callee.session(),
+                    }
                 }
                 Timer::Cancel(_) => return callee.on_cancel_timer(wire),
                 Timer::Progress(_) => return caller.on_progress_timer(wire),
@@ -482,6 +491,7 @@ impl Legs {
                 (Timer::Reinvite(..), Some(session)) => session.on_reinvite_timer(wire),
                 (Timer::Reinvite(_, Side::Caller), None) => caller.on_early_retry(wire),
                 (Timer::Reinvite(_, Side::Callee), None) => callee.on_early_retry(wire),
+                (Timer::Session(..), Some(session)) => session.on_session_timer(wire),
                 _ => {}
             }
         });

@@ -41,10 +41,13 @@ mod hops;
 mod identity;
 mod learning;
 mod legs;
+mod looping;
 mod peers;
 mod probe;
 mod reason;
+mod refresh;
 mod reinvite;
+mod resending;
 mod resubmission;
 mod screening;
 mod session;
@@ -72,6 +75,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 
 pub use super::dialog::Entropy;
+pub use super::dialog::session_timer::Policy as SessionPolicy;
 pub use super::digest::{Account, Algorithm, Login, Password};
 pub use settings::{NumberForm, Reliability, Settings, Target, Trunk};
 pub use vouching::IdentityPolicy;
@@ -241,6 +245,7 @@ impl Agent {
                 core::Timer::Hops(trunk) => self.core.tell_hops(trunk, now.mono),
                 core::Timer::Accept(key, _)
                 | core::Timer::Reinvite(key, _)
+                | core::Timer::Session(key, _)
                 | core::Timer::Cancel(key)
                 | core::Timer::Silence(key)
                 | core::Timer::Provisional(key)

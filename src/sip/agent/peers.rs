@@ -29,6 +29,14 @@ impl Peers {
         }
     }
 
+    /// The trunk of a side, if one is known.
+    pub(super) fn trunk(&self, side: Side) -> Option<TrunkId> {
+        match side {
+            Side::Caller => self.caller,
+            Side::Callee => self.callee,
+        }
+    }
+
     /// The callee is now sought by another trunk: who was asked before has no part in the dialog
     /// to come.
     pub(super) fn redial(&mut self, trunk: TrunkId, sources: &mut Sources) {
@@ -40,14 +48,6 @@ impl Peers {
             }
             keep
         });
-    }
-
-    /// The trunk of one end, where that is known.
-    pub(super) fn trunk(&self, side: Side) -> Option<TrunkId> {
-        match side {
-            Side::Caller => self.caller,
-            Side::Callee => self.callee,
-        }
     }
 
     /// An end of the call is there. Gives back whether there was room to remember it.

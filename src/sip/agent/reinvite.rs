@@ -14,7 +14,7 @@ use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
 use super::session::{Accept, Phase, Session, response_path};
 use super::update::is_without_ack;
-use super::{LegEvent, reason, screening};
+use super::{LegEvent, looping, reason, refresh, screening};
 use crate::call::event::Cause;
 use crate::domain::Side;
 use crate::sip::message::{Header, Message, Method, Path};
@@ -43,6 +43,8 @@ pub(super) struct Outgoing {
     pub(super) retry_at: Option<Instant>,
     /// By UPDATE.
     update: bool,
+    /// It only refreshes the session: the call knows nothing of it.
+    pub(super) refresh: bool,
 }
 
 impl Outgoing {
@@ -54,6 +56,15 @@ impl Outgoing {
             tries: 0,
             retry_at: None,
             update,
+            refresh: false,
+        }
+    }
+
+    /// A re-INVITE that only refreshes the session, with what is in force.
+    pub(super) fn refreshing(body: Bytes) -> Self {
+        Self {
+            refresh: true,
+            ..Self::new(Some(body), false)
         }
     }
 
@@ -90,7 +101,9 @@ impl Session {
             // Glare, or the exchange before is not over (§14.2, RFC 6337 §4).
             return self.refuse((id, &message, path), &Refusal::of(491), wire);
         }
-        if let Err(refusal) = screening::contact(&message) {
+        let screened =
+            screening::contact(&message).and_then(|()| looping::takeover_inside(&message));
+        if let Err(refusal) = screened {
             return self.refuse((id, &message, path), &refusal, wire);
         }
         let offer = match body::session(&message) {
@@ -99,8 +112,15 @@ impl Session {
                 return self.refuse((id, &message, path), &Refusal::of(415), wire);
             }
         };
+        if let Err(refusal) = refresh::screen(&message, wire.session_policy(self.side)) {
+            return self.refuse((id, &message, path), &refusal, wire);
+        }
         self.refresh_target(&message, wire);
         self.learn_allow(&message);
+        let change = self.on_refresh_invite((id, message, path), offer.as_ref(), wire);
+        let Some((id, message, path)) = change else {
+            return;
+        };
         let trying = compose::response(&message, path, 100, None).finish(None);
         wire.respond(self.side, id, 100, trying);
         self.incoming = Some(Box::new(Incoming { id, message, path }));
@@ -119,7 +139,7 @@ impl Session {
             return;
         }
         let mine = self.outgoing.take_if(|ours| ours.id == Some(id));
-        let Some(ours) = mine else { return };
+        let Some(mut ours) = mine else { return };
         if ours.update {
             wire.core.owners.remove(&id);
             return self.on_update_response(ours, message, wire);
@@ -136,6 +156,12 @@ impl Session {
                 let wait = self.glare_time(wire);
                 self.retry(ours, wait, wire);
             }
+            422 if self.raise(message) => {
+                ours.id = None;
+                self.outgoing = Some(ours);
+                self.start_waiting(wire);
+            }
+            _ if ours.refresh => self.on_refreshed(message, wire),
             408 | 481 => self.lose(cause, status == 408, wire),
             _ => wire.event(self.side, LegEvent::Unanswered(cause)),
         }
@@ -151,10 +177,14 @@ impl Session {
     fn on_reanswer(&mut self, ours: &Outgoing, message: &Message, wire: &mut Wire<'_>) {
         self.refresh_target(message, wire);
         self.learn_allow(message);
+        self.note_reanswer(message, ours.body.as_ref(), wire);
         let body = body::session_if_any(message);
         self.owed = Some(message.cseq());
         if ours.body.is_some() {
             self.confirm(None, wire);
+        }
+        if ours.refresh {
+            return self.on_refreshed(message, wire);
         }
         wire.event(self.side, LegEvent::Reanswered(body));
     }
@@ -191,7 +221,7 @@ impl Session {
     /// A re-INVITE. While another INVITE is under way it waits; while theirs waits for the call
     /// itself, it is refused at once. `update`: by UPDATE, where the peer takes it.
     pub(super) fn reoffer(&mut self, body: Option<Bytes>, update: bool, wire: &mut Wire<'_>) {
-        if self.phase != Phase::Confirmed {
+        if self.phase != Phase::Confirmed || self.joins_refresh(body.as_ref()) {
             return;
         }
         if self.incoming.is_some() || self.outgoing.is_some() {
@@ -228,6 +258,8 @@ impl Session {
         let mut writer = compose::in_dialog(wire.core, dialog, method, cseq, &branch);
         compose::contact(wire.core, &mut writer, dialog.path);
         writer.header(Header::Allow, compose::ALLOW);
+        writer.header(Header::Supported, compose::SUPPORTED);
+        self.refresh.ask().write(&mut writer);
         let bytes = compose::finish(writer, ours.body.as_ref());
         let owner = Owner::Reinvite(wire.key, self.side);
         ours.id = wire.request(
@@ -247,10 +279,15 @@ impl Session {
             return;
         };
         let Incoming { id, message, path } = *theirs;
+        self.refresh.note_local(body);
+        self.refresh.note_remote(&message);
         if is_without_ack(&message) {
             return self.answer_update((id, &message, path), body, wire);
         }
-        let bytes = compose::dialog_response(wire.core, (&message, path), 200, None, body);
+        let words = self.grant(&message, wire);
+        let mut writer = compose::dialog_head(wire.core, (&message, path), 200, None);
+        words.write(&mut writer);
+        let bytes = compose::finish(writer, body);
         let Some(bytes) = wire.respond(self.side, id, 200, bytes) else {
             return;
         };

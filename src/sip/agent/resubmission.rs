@@ -36,6 +36,7 @@ impl Agent {
             | Owner::Reinvite(key, _)
             | Owner::Bye(key, _)
             | Owner::Prack(key)
+            | Owner::Refresh(key, _)
             | Owner::Inside(key, _)
             | Owner::Loser(key) => {
                 let mut sent = false;
@@ -60,7 +61,10 @@ impl Legs {
         now: Instant,
     ) -> bool {
         let side = match owner {
-            Owner::Reinvite(_, side) | Owner::Bye(_, side) | Owner::Inside(_, side) => side,
+            Owner::Reinvite(_, side)
+            | Owner::Bye(_, side)
+            | Owner::Inside(_, side)
+            | Owner::Refresh(_, side) => side,
             _ => Side::Callee,
         };
         self.with(core, now, |caller, callee, wire| {
@@ -90,6 +94,7 @@ impl Legs {
                 (Owner::Dial(_), _) => callee.resubmitted(id, (new, branch), before),
                 (Owner::Prack(_), _) => callee.prack_resubmitted(id, new),
                 (Owner::Reinvite(..), Some(session)) => session.resubmitted(id, new),
+                (Owner::Refresh(..), Some(session)) => session.refresh_resubmitted(id, new),
                 _ => {}
             }
             true

@@ -2,7 +2,8 @@
 //! sip-bridging 2's table, in its order.
 
 use super::body::{self, Unacceptable};
-use super::compose::Refusal;
+use super::compose::{self, Refusal};
+use super::looping;
 use crate::sip::dialog::reliable;
 use crate::sip::message::{Header, Message, Method, NameAddr, Uri};
 use bytes::Bytes;
@@ -30,6 +31,7 @@ pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
     if let Some(refusal) = unsupported(message) {
         return Err(refusal);
     }
+    looping::takeover(message)?;
     let offer = body::session(message).map_err(|Unacceptable| Refusal::of(415))?;
     if max_forwards == 0 {
         return Err(Refusal::because(483, 25));
@@ -70,9 +72,6 @@ pub(super) fn merged() -> Refusal {
     Refusal::because(482, 25)
 }
 
-/// Option tags that are ours.
-const OURS: &[&str] = &[reliable::OPTION];
-
 /// Option tags that must be understood and are not ours (RFC 3261 §8.2.2.3). ACK and CANCEL are
 /// never asked.
 pub(super) fn unsupported(message: &Message) -> Option<Refusal> {
@@ -82,8 +81,11 @@ pub(super) fn unsupported(message: &Message) -> Option<Refusal> {
     let mut tags = String::new();
     for tag in message.all(Header::Require) {
         let tag = tag.trim();
-        let ours = OURS.iter().any(|own| own.eq_ignore_ascii_case(tag));
-        if ours || tag.is_empty() || tags.len().saturating_add(tag.len()) > LONGEST_UNSUPPORTED {
+        let ours = |option: &&str| tag.eq_ignore_ascii_case(option);
+        if compose::OPTIONS.iter().any(ours) {
+            continue;
+        }
+        if tag.is_empty() || tags.len().saturating_add(tag.len()) > LONGEST_UNSUPPORTED {
             continue;
         }
         if !tags.is_empty() {
@@ -122,7 +124,7 @@ fn max_forwards(message: &Message) -> Result<u8, Refusal> {
         .map_err(|_| malformed("Bad Max-Forwards"))
 }
 
-fn malformed(phrase: &'static str) -> Refusal {
+pub(super) fn malformed(phrase: &'static str) -> Refusal {
     Refusal {
         phrase: Some(phrase),
         ..Refusal::of(400)

@@ -14,6 +14,7 @@
 
 use super::compose::{self, Refusal};
 use super::core::{Owner, Timer, Wire};
+use super::refresh::Refresh;
 use super::reinvite::{Incoming, Outgoing};
 use super::{LegEvent, body, reason};
 use crate::call::event::{Cause, Fork};
@@ -52,6 +53,8 @@ pub(super) struct Session {
     pub(super) peer_updates: bool,
     /// Our last provisional response, had no PRACK when our 2xx went: one may come yet (RFC 3262 §3).
     pub(super) unacknowledged: Option<RAck>,
+    /// Its session timer.
+    pub(super) refresh: Box<Refresh>,
 }
 
 /// Most ACKs kept in one leg: re-INVITEs of ours that were answered within half a minute.
@@ -119,18 +122,31 @@ impl Accept {
 
 impl Session {
     /// The caller's leg, whose 2xx has just been sent.
-    pub(super) fn accepted(dialog: Dialog, accept: Accept, wire: &mut Wire<'_>) -> Self {
-        let mut session = Self::new(Side::Caller, dialog);
+    pub(super) fn accepted(
+        dialog: Dialog,
+        (accept, refresh): (Accept, Box<Refresh>),
+        wire: &mut Wire<'_>,
+    ) -> Self {
+        let mut session = Self::new(Side::Caller, dialog, refresh);
         session.await_ack(accept, wire);
+        session.rearm(wire);
         session
     }
 
     /// The callee's leg, whose 2xx has just come and waits for [`Session::confirm`].
-    pub(super) fn answered(dialog: Dialog) -> Self {
+    pub(super) fn answered(dialog: Dialog, refresh: Box<Refresh>, wire: &mut Wire<'_>) -> Self {
         let cseq = dialog.local_cseq;
-        let mut session = Self::new(Side::Callee, dialog);
+        let mut session = Self::new(Side::Callee, dialog, refresh);
         session.owed = Some(cseq);
+        session.rearm(wire);
         session
+    }
+
+    /// An early dialog is confirmed: its session timer begins, with what was described so far.
+    pub(super) fn begin_timer(&mut self, mut refresh: Box<Refresh>, wire: &mut Wire<'_>) {
+        refresh.inherit(&self.refresh);
+        self.refresh = refresh;
+        self.rearm(wire);
     }
 
     /// Takes a new target, whose requests will come from there.
@@ -139,7 +155,7 @@ impl Session {
         wire.add_peer(self.side, self.dialog.path.remote.ip());
     }
 
-    pub(super) fn new(side: Side, dialog: Dialog) -> Self {
+    pub(super) fn new(side: Side, dialog: Dialog, refresh: Box<Refresh>) -> Self {
         Self {
             side,
             dialog,
@@ -154,6 +170,7 @@ impl Session {
             settled: true,
             peer_updates: false,
             unacknowledged: None,
+            refresh,
         }
     }
 
@@ -198,6 +215,7 @@ impl Session {
                 let mut writer = compose::response(&message, path, 200, None);
                 writer.header(Header::Allow, compose::ALLOW);
                 writer.header(Header::Accept, compose::ACCEPT);
+                writer.header(Header::Supported, compose::SUPPORTED);
                 wire.respond(self.side, id, 200, writer.finish(None));
             }
             other => self.refuse(
@@ -283,6 +301,9 @@ impl Session {
         };
         let bye = self.bye.take();
         let answer = body::session_if_any(message).filter(|_| accept.delayed);
+        if answer.is_some() {
+            self.refresh.note_remote(message);
+        }
         if accept.initial {
             // The call is charged for it, over or not.
             wire.event(self.side, LegEvent::Confirmed(answer));
@@ -374,6 +395,7 @@ impl Session {
         };
         let branch = wire.branch();
         let writer = compose::in_dialog(wire.core, &self.dialog, Method::Ack, cseq, &branch);
+        self.refresh.note_local(answer);
         let bytes = compose::finish(writer, answer);
         let path = self.dialog.path;
         let sent = wire.acknowledge(self.side, (bytes, path), &self.dialog.echoed());
@@ -455,6 +477,7 @@ impl Session {
             Some(_) => Phase::Closing,
             None => Phase::Closed,
         };
+        self.rearm(wire);
     }
 
     /// Reports that the dialog is gone, with a BYE where the peer may not know.
@@ -477,6 +500,7 @@ impl Session {
         self.bye = None;
         self.owed = None;
         self.phase = Phase::Closed;
+        self.rearm(wire);
     }
 
     pub(super) fn refuse(

@@ -1,5 +1,6 @@
 //! What the agent is configured with.
 
+use super::SessionPolicy;
 pub use super::vouching::IdentityPolicy;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
@@ -48,6 +49,8 @@ pub struct Trunk {
     pub identity: IdentityPolicy,
     /// INVITEs to it are signed, where there is a key (`trunk.sign`).
     pub sign: bool,
+    /// Session timers of its legs (RFC 4028).
+    pub session_policy: SessionPolicy,
 }
 
 impl Trunk {
@@ -131,5 +134,11 @@ impl Settings {
     #[must_use]
     pub fn trunk(&self, id: TrunkId) -> Option<&Trunk> {
         self.trunks.get(usize::from(id.0))?.as_ref()
+    }
+
+    /// Session timers of a trunk's legs; of one that is gone, the usual ones.
+    pub(super) fn session_policy(&self, id: Option<TrunkId>) -> SessionPolicy {
+        id.and_then(|id| self.trunk(id))
+            .map_or_else(SessionPolicy::default, |trunk| trunk.session_policy)
     }
 }

@@ -16,6 +16,7 @@
 use super::body;
 use super::compose::{self, Refusal};
 use super::core::Wire;
+use super::refresh::{self, Refresh};
 use super::reinvite::{Incoming, Outgoing};
 use super::screening;
 use super::session::{Phase, Session};
@@ -37,7 +38,7 @@ const NOT_NOW: Cause = Cause { sip: 504, q850: 0 };
 impl Session {
     /// An early dialog of either leg (RFC 3261 §12.1).
     pub(super) fn early(side: Side, fork: Fork, dialog: Dialog) -> Self {
-        let mut session = Self::new(side, dialog);
+        let mut session = Self::new(side, dialog, Refresh::early());
         session.phase = Phase::Early;
         session.fork = fork;
         session.settled = false;
@@ -120,6 +121,9 @@ impl Session {
         if let Some(refusal) = self.refusal_of_offer(offer.is_some(), wire) {
             return self.refuse((id, &message, path), &refusal, wire);
         }
+        if let Err(refusal) = refresh::screen(&message, wire.session_policy(self.side)) {
+            return self.refuse((id, &message, path), &refusal, wire);
+        }
         if message.get(Header::Contact).is_some() {
             if let Err(refusal) = screening::contact(&message) {
                 return self.refuse((id, &message, path), &refusal, wire);
@@ -131,6 +135,9 @@ impl Session {
             Some(offer) => {
                 self.incoming = Some(Box::new(Incoming { id, message, path }));
                 self.say_offered(offer, wire);
+            }
+            None if self.phase == Phase::Confirmed => {
+                self.on_refresh_update((id, &message, path), wire);
             }
             None => {
                 let bytes = compose::dialog_response(wire.core, (&message, path), 200, None, None);
@@ -161,8 +168,11 @@ impl Session {
         body: Option<&Bytes>,
         wire: &mut Wire<'_>,
     ) {
-        let bytes = compose::dialog_response(wire.core, (message, path), 200, None, body);
-        wire.respond(self.side, id, 200, bytes);
+        let mut writer = compose::dialog_head(wire.core, (message, path), 200, None);
+        if message.method() == Method::Update && self.phase == Phase::Confirmed {
+            self.grant(message, wire).write(&mut writer);
+        }
+        wire.respond(self.side, id, 200, compose::finish(writer, body));
         self.start_waiting(wire);
     }
 
@@ -193,6 +203,7 @@ impl Session {
         self.learn_allow(message);
         if status < 300 {
             self.refresh_target(message, wire);
+            self.note_reanswer(message, ours.body.as_ref(), wire);
             return self.say_reanswered(body::session_if_any(message), wire);
         }
         let mut cause = reason::read(message);
@@ -208,6 +219,11 @@ impl Session {
             return self.retry(ours, wait, wire);
         }
         match (status, self.phase) {
+            (422, Phase::Confirmed) if self.raise(message) => {
+                ours.id = None;
+                self.outgoing = Some(ours);
+                self.start_waiting(wire);
+            }
             (405 | 501 | 504, Phase::Confirmed) => {
                 self.peer_updates &= status == 504;
                 ours.by_reinvite();

@@ -67,6 +67,7 @@ impl Header {
             Self::UserAgent => "User-Agent",
             Self::Server => "Server",
             Self::Replaces => "Replaces",
+            Self::Join => "Join",
             Self::Identity => "Identity",
             Self::Other => "X-Other",
         }
@@ -102,7 +103,7 @@ pub(super) fn header(name: &str) -> Header {
         1 => return compact(name.as_bytes()),
         2 => &[H::To],
         3 => &[H::Via],
-        4 => &[H::CSeq, H::From, H::RSeq, H::RAck],
+        4 => &[H::CSeq, H::From, H::RSeq, H::RAck, H::Join],
         5 => &[H::Allow, H::Route],
         6 => &[H::Accept, H::Reason, H::Server, H::MinSe],
         7 => &[

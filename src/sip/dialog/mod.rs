@@ -14,6 +14,7 @@
 
 pub mod reliable;
 mod route;
+pub mod session_timer;
 #[cfg(test)]
 mod tests;
 mod token;

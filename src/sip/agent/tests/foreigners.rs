@@ -23,6 +23,7 @@ fn three_trunks() -> Settings {
         login: None,
         identity: IdentityPolicy::Off,
         sign: true,
+        session_policy: SessionPolicy::default(),
     }));
     settings
 }

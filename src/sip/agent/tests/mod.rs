@@ -10,19 +10,22 @@ mod foreigners;
 mod forking;
 mod hops;
 mod identities;
+mod looping;
 mod losing;
 mod privacy;
 mod probing;
+mod refreshing;
 mod reinviting;
 mod reliable_callee;
 mod reliable_caller;
+mod routes;
 mod setting_up;
 mod updating;
 mod vouching;
 
 use super::{
-    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Reliability, Settings,
-    Target, Trunk,
+    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Reliability, SessionPolicy,
+    Settings, Target, Trunk,
 };
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
@@ -95,6 +98,7 @@ fn settings() -> Settings {
                 login: None,
                 identity: IdentityPolicy::Off,
                 sign: true,
+                session_policy: SessionPolicy::default(),
             }),
             Some(Trunk {
                 id: OUT,
@@ -108,6 +112,7 @@ fn settings() -> Settings {
                 login: None,
                 identity: IdentityPolicy::Off,
                 sign: true,
+                session_policy: SessionPolicy::default(),
             }),
         ],
         refuse_unknown: false,
