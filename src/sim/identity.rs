@@ -5,7 +5,7 @@ use crate::domain::{Attestation, CallKey, E164, Verdict};
 use crate::sip::passport::{Claims, Signer};
 use std::collections::BTreeSet;
 use std::sync::{Arc, OnceLock};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// The key of RFC 8225 Appendix A.
 const KEY: &str = "-----BEGIN EC PRIVATE KEY-----

@@ -65,7 +65,7 @@ fn the_example_of_rfc_8225_verifies() {
         "ZXJ0LmV4YW1wbGUub3JnL3Bhc3Nwb3J0LmNlciJ9.",
         "eyJkZXN0Ijp7InVyaSI6WyJzaXA6YWxpY2VAZXhhbXBsZS5jb20iXX0sImlhdCI",
         "6MTQ3MTM3NTQxOCwib3JpZyI6eyJ0biI6IjEyMTU1NTUxMjEyIn19.",
-        "VLBCIVDCaeK6M4hLJb6SHQvacAQVvoiiEOWQ_iUqk79UD81fHQ0E1b3_GluIkb",
+        "VLBCIVDCaeK6M4hLJb6SHQvacAQVvoiiEOWQ_iUkqk79UD81fHQ0E1b3_GluIkb",
         "a7UWYRM47ZbNFdOJquE35cw"
     );
     let (signed, signature) = token.rsplit_once('.').unwrap();

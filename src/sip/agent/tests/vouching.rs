@@ -5,6 +5,10 @@ use crate::domain::{Attestation, Presented, Verdict};
 use crate::sip::passport::{self, Claims, Signer};
 use std::sync::Arc;
 
+fn invite() -> Draft {
+    End::caller().invite()
+}
+
 fn signer() -> Arc<Signer> {
     let key = crate::sip::passport::tests::KEY;
     Arc::new(Signer::new(key, "https://cert.example.org/passport.cer", None).unwrap())
