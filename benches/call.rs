@@ -131,6 +131,7 @@ fn invite() -> Invite {
         max_forwards: 69,
         offer: Some(Bytes::from_static(SDP)),
         refused: None,
+        presented: None,
     }
 }
 
@@ -162,7 +163,6 @@ fn reply(output: Output) -> Option<Input> {
             to_callee: MediaFigures::default(),
             to_caller: MediaFigures::default(),
             guard_hits: 0,
-            vouching: None,
         }),
         _ => return None,
     })
