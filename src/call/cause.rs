@@ -190,7 +190,7 @@ impl Reason {
             Self::NoPort => row("no_port", 503, 34, "no media port was free"),
             Self::NoTrunk => row("no_trunk", 503, 34, "no outbound trunk was up, or all were at their caps"),
             Self::Overloaded => row("overloaded", 503, 41, "the books took no more (queue or disk full)"),
-            _ => row("sip_refused", 0, 0, "refused by SIP's own rules (400, 405, 415, 416, 420, 482, 483); `sip_code` says which"),
+            _ => row("sip_refused", 0, 0, "refused by SIP's own rules (400, 405, 406, 415, 416, 420, 482, 483); `sip_code` says which"),
         }
     }
 

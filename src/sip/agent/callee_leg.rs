@@ -25,7 +25,7 @@ use super::session::Session;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::{Dialog, Tag, branch, call_id};
-use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::message::{Header, Message, Method, NameAddr, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -278,7 +278,10 @@ impl CalleeLeg {
             return;
         };
         let local = message.get(Header::From).unwrap_or_default();
-        self.release(message, (tag, local), ("", path), Cause::default(), wire);
+        // Without a Contact, against the rules, it is where the INVITE went.
+        let dialled = message.get(Header::To).and_then(NameAddr::parse);
+        let uri = dialled.map_or("", |to| to.uri);
+        self.release(message, (tag, local), (uri, path), Cause::default(), wire);
     }
 
     /// ACK and BYE to a 2xx that nobody wants (§13.2.2.4).

@@ -30,6 +30,9 @@ pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
         return Err(refusal);
     }
     let offer = body::session(message).map_err(|Unacceptable| Refusal::of(415))?;
+    if !takes_sdp(message) {
+        return Err(Refusal::of(406));
+    }
     if max_forwards == 0 {
         return Err(Refusal::because(483, 25));
     }
@@ -54,6 +57,17 @@ pub(super) fn contact(message: &Message) -> Result<(), Refusal> {
         .filter(|uri| uri.scheme != "tel")
         .map(|_| ())
         .ok_or_else(|| malformed("Malformed Contact"))
+}
+
+/// Whether the sender takes what an INVITE is answered with (RFC 3261 §20.1, RFC 4475 §3.3.15).
+/// Without Accept it does.
+fn takes_sdp(message: &Message) -> bool {
+    let mut ranges = message.all(Header::Accept).peekable();
+    ranges.peek().is_none()
+        || ranges.any(|range| {
+            let kinds = ["application/sdp", "application/*", "*/*"];
+            kinds.iter().any(|kind| body::is_type(range, kind))
+        })
 }
 
 /// A merged request (RFC 3261 §8.2.2.2).

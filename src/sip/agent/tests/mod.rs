@@ -6,6 +6,7 @@ mod cancelling;
 mod ending;
 mod foreigners;
 mod forking;
+mod hostile;
 mod identities;
 mod losing;
 mod privacy;
