@@ -31,7 +31,7 @@ fn a_shared_map_stands_in_one_file() {
 
 #[test]
 fn no_guard_of_a_shared_map_outlives_its_line() {
-    let file = files().iter().find(|file| file.path == SHARED);
+    let file = files().into_iter().find(|file| file.path == SHARED);
     let file = file.expect("the directory");
     let findings: Vec<Finding> = held(&file.product)
         .into_iter()
