@@ -8,6 +8,7 @@
 
 mod bans;
 mod documents;
+mod guards;
 mod layers;
 mod lengths;
 mod source;

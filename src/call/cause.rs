@@ -205,7 +205,7 @@ impl Reason {
             Self::IdentityUnavailable => row("identity_unavailable", 436, 21, "the certificate of the Identity header could not be had in time"),
             Self::IdentityUntrusted => row("identity_untrusted", 437, 21, "the certificate of the Identity header leads to no root, is out of its time, or does not cover the number"),
             Self::IdentityInvalid => row("identity_invalid", 438, 21, "the Identity header is malformed, signed wrongly, or about another caller or number"),
-            _ => row("sip_refused", 0, 0, "refused by SIP's own rules (400, 405, 415, 416, 420, 482, 483); `sip_code` says which"),
+            _ => row("sip_refused", 0, 0, "refused by SIP's own rules (400, 405, 406, 415, 416, 420, 482, 483); `sip_code` says which"),
         }
     }
 

@@ -161,3 +161,36 @@ fn a_lease_costs_no_more_than_three_hundred_bytes() {
     assert!(bytes > 100, "not all of it is counted: {bytes} bytes");
     assert_eq!(size_of::<Option<compact::Lease>>(), 56);
 }
+
+/// One guard held over another look at the same map, and this would stand still.
+#[test]
+fn readers_and_the_writer_of_the_directory_never_wait_for_each_other_for_ever() {
+    use super::directory::Directory;
+    use std::sync::{Arc, mpsc};
+    use std::time::Duration;
+    const TURNS: usize = 20_000;
+    let directory = Arc::new(Directory::default());
+    let (done, finished) = mpsc::channel();
+    for reader in 0..4 {
+        let (directory, done) = (Arc::clone(&directory), done.clone());
+        std::thread::spawn(move || {
+            for turn in 0..TURNS {
+                let one = number(u64::try_from(turn % 3).unwrap());
+                if reader == 0 && turn % 2 == 0 {
+                    let list = [number(7), number(8)];
+                    let kind = crate::domain::LeaseKind::Single;
+                    directory.set_leased(one, CustomerId(1), kind, None, &list);
+                } else if reader == 0 {
+                    directory.set_not_leased(one);
+                } else if directory.get(one).flatten().is_some_and(|l| l.whitelist) {
+                    let _ = directory.on_whitelist(one, number(7));
+                }
+            }
+            let _ = done.send(reader);
+        });
+    }
+    for _ in 0..4 {
+        let end = finished.recv_timeout(Duration::from_secs(60));
+        assert!(end.is_ok(), "somebody waits for ever");
+    }
+}

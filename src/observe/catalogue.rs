@@ -371,6 +371,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_refused", "screening"),
     ("sip_refused", "draining"),
     ("sip_refused", "overloaded"),
+    ("sip_refused", "table-full"),
     ("sip_refused", "foreign-dialog"),
     ("sip_digest", "challenged"),
     ("sip_digest", "accepted"),

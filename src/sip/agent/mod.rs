@@ -312,7 +312,7 @@ impl Agent {
         if source == Source::Unknown {
             return self.on_unknown(&datagram, path);
         }
-        let shedding = self.draining || self.overloaded;
+        let shedding = self.draining || self.overloaded || self.core.transactions.is_full();
         if shedding && method == Method::Invite && matches!(source, Source::Inbound(_)) {
             let call_id = shedding::outside_dialog(&datagram);
             let known =
@@ -429,8 +429,10 @@ impl Agent {
     fn shed(&mut self, datagram: &[u8], path: Path) {
         let label = if self.draining {
             "draining"
-        } else {
+        } else if self.overloaded {
             "overloaded"
+        } else {
+            "table-full"
         };
         self.core.count("sip_refused", label);
         let seconds = RETRY_AFTER

@@ -33,6 +33,9 @@ pub(super) fn invite(message: &Message) -> Result<Screened, Refusal> {
     }
     looping::takeover(message)?;
     let offer = body::session(message).map_err(|Unacceptable| Refusal::of(415))?;
+    if !takes_sdp(message) {
+        return Err(Refusal::of(406));
+    }
     if max_forwards == 0 {
         return Err(Refusal::because(483, 25));
     }
@@ -65,6 +68,17 @@ pub(super) fn unreliable() -> Refusal {
         unsupported: Some(reliable::OPTION.into()),
         ..Refusal::of(420)
     }
+}
+
+/// Whether the sender takes what an INVITE is answered with (RFC 3261 §20.1, RFC 4475 §3.3.15).
+/// Without Accept it does.
+fn takes_sdp(message: &Message) -> bool {
+    let mut ranges = message.all(Header::Accept).peekable();
+    ranges.peek().is_none()
+        || ranges.any(|range| {
+            let kinds = ["application/sdp", "application/*", "*/*"];
+            kinds.iter().any(|kind| body::is_type(range, kind))
+        })
 }
 
 /// A merged request (RFC 3261 §8.2.2.2).

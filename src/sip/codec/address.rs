@@ -38,7 +38,8 @@ impl<'a> NameAddr<'a> {
         let sound = super::names::is_token(scheme)
             && !rest.is_empty()
             && uri.bytes().all(is_uri_byte)
-            && (params.is_empty() || params.starts_with(';'));
+            && (params.is_empty() || params.starts_with(';'))
+            && are_quotes_closed(params);
         sound.then_some(Self {
             display,
             uri,
@@ -110,7 +111,9 @@ impl<'a> Uri<'a> {
 pub(super) fn host_port(text: &str) -> Option<(&str, Option<u16>, &str)> {
     let (host, rest) = if let Some(inside) = text.strip_prefix('[') {
         let (host, rest) = inside.split_once(']')?;
-        host.parse::<Ipv6Addr>().ok()?;
+        if !is_ipv6(host) {
+            return None;
+        }
         (host, rest)
     } else {
         let end = text
@@ -134,6 +137,47 @@ pub(super) fn host_port(text: &str) -> Option<(&str, Option<u16>, &str)> {
     let (digits, rest) = after.split_at_checked(end)?;
     let port = digits.parse().ok().filter(|port| *port != 0)?;
     Some((host, Some(port), rest))
+}
+
+/// Whether a text is an IPv6 address. One colon too many before an IPv4 address at its end is what
+/// RFC 3261's grammar makes of it, and is to be tolerated (RFC 5118 §4.10).
+fn is_ipv6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok()
+        || text.split_once(":::").is_some_and(|(front, back)| {
+            back.contains('.')
+                && !back.contains(':')
+                && format!("{front}::{back}").parse::<Ipv6Addr>().is_ok()
+        })
+}
+
+/// The only value of a parameter, as written.
+///
+/// # Errors
+/// It stands there twice.
+pub(super) fn only_param<'a>(params: &'a str, name: &str) -> Result<Option<&'a str>, ()> {
+    let mut values = segments(params).filter_map(|segment| {
+        let (key, value) = segment.split_once('=').unwrap_or((segment, ""));
+        trim(key).eq_ignore_ascii_case(name).then(|| trim(value))
+    });
+    let first = values.next();
+    match values.next() {
+        None => Ok(first),
+        Some(_) => Err(()),
+    }
+}
+
+/// Whether no quoted string is open at the end: to one reader it would go on to the end of the
+/// line, to another it is none.
+pub(super) fn are_quotes_closed(params: &str) -> bool {
+    let mut rest = params;
+    while let Some(at) = rest.find('"') {
+        let quoted = rest.get(at..).unwrap_or_default();
+        let Some(after) = quoted_len(quoted).and_then(|length| quoted.get(length..)) else {
+            return false;
+        };
+        rest = after;
+    }
+    true
 }
 
 /// Value of a parameter in a list that begins with `;`: `Some("")` for one without a value, the

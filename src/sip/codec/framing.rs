@@ -51,6 +51,8 @@ pub(super) struct Frame {
     /// Start line and header lines, unfolded, valid UTF-8. The received buffer itself unless
     /// something had to be mended.
     pub(super) head: Bytes,
+    /// The head as it came, if it was mended.
+    pub(super) original: Option<Bytes>,
     /// Start line first; without line ends.
     pub(super) lines: SmallVec<[Span; 32]>,
     /// Offset in the datagram.
@@ -115,21 +117,26 @@ fn finish(
     mend: bool,
 ) -> Result<Frame, Fault> {
     let head = datagram.slice(begin..end);
-    let head = if mend || std::str::from_utf8(&head).is_err() {
-        mended(&head, &lines)
+    let (head, original) = if mend || std::str::from_utf8(&head).is_err() {
+        (mended(&head, &lines), Some(head))
     } else {
-        head
+        (head, None)
     };
     Ok(Frame {
         head,
+        original,
         lines,
         body_start,
     })
 }
 
+/// Stands for a byte that was mended. No token, URI, branch or Call-ID may hold it, so that what is
+/// compared or sent to is never something that its sender did not write.
+pub(super) const MENDED: u8 = 0x7f;
+
 /// A copy of the head, of the same length: line ends inside a folded line become spaces, an
 /// escaped NUL and bytes that are not UTF-8 (some peers write display names in Latin-1) become
-/// underscores.
+/// [`MENDED`].
 fn mended(head: &[u8], lines: &[Span]) -> Bytes {
     let mut copy = BytesMut::from(head);
     for line in lines {
@@ -137,7 +144,7 @@ fn mended(head: &[u8], lines: &[Span]) -> Bytes {
             for byte in line {
                 match *byte {
                     b'\r' | b'\n' => *byte = b' ',
-                    0 => *byte = b'_',
+                    0 => *byte = MENDED,
                     _ => {}
                 }
             }
@@ -152,7 +159,23 @@ fn mended(head: &[u8], lines: &[Span]) -> Bytes {
         let length = error.error_len().unwrap_or(copy.len() - bad);
         valid_to = bad + length;
         if let Some(part) = copy.get_mut(bad..valid_to) {
-            part.fill(b'_');
+            part.fill(MENDED);
+        }
+    }
+    copy.freeze()
+}
+
+/// A mended head as it is kept: in these values, display names by what else was checked of them,
+/// an underscore stands for what was mended.
+pub(super) fn readable(head: &Bytes, original: &[u8], values: [Span; 2]) -> Bytes {
+    let mut copy = BytesMut::from(&head[..]);
+    for value in values {
+        let bytes = copy.get_mut(value.range()).unwrap_or_default();
+        let came = original.get(value.range()).unwrap_or_default();
+        for (byte, came) in bytes.iter_mut().zip(came) {
+            if *byte == MENDED && *came != MENDED {
+                *byte = b'_';
+            }
         }
     }
     copy.freeze()

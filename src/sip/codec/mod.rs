@@ -189,8 +189,9 @@ fn check(datagram: &Bytes, frame: Frame) -> Result<Message, Fault> {
     if !call_id.bytes().all(|byte| byte.is_ascii_graphic()) {
         return Err(malformed(Header::CallId));
     }
-    let from_tag = tag_of(text, find(Header::From)?, Header::From)?;
-    let to_tag = tag_of(text, find(Header::To)?, Header::To)?;
+    let (from, to) = (find(Header::From)?, find(Header::To)?);
+    let from_tag = tag_of(text, from, Header::From)?;
+    let to_tag = tag_of(text, to, Header::To)?;
     check_max_forwards(&start, method, find(Header::MaxForwards)?)?;
     find(Header::ContentType)?;
     let body = body_of(datagram, frame.body_start, find(Header::ContentLength)?)?;
@@ -204,9 +205,16 @@ fn check(datagram: &Bytes, frame: Frame) -> Result<Message, Fault> {
         }
         Start::Response { status } => StartLine::Response { status },
     };
+    let bytes = match &frame.original {
+        Some(original) => {
+            let displayed = [from, to].map(|value| Span::of(text, value.unwrap_or_default()));
+            framing::readable(&frame.head, original, displayed)
+        }
+        None => frame.head,
+    };
     Ok(Message {
         head: Head {
-            bytes: frame.head,
+            bytes,
             fields,
             start,
             method,
@@ -290,7 +298,11 @@ fn check_request_uri(uri: &str) -> Result<(), Fault> {
     let plain = uri
         .bytes()
         .all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"'));
-    if !plain || !names::is_token(scheme) || (ours && Uri::parse(uri).is_none()) {
+    // RFC 3261 §19.1.1: a Request-URI has no headers. What one reader drops another would add.
+    // (A user part may hold a question mark.)
+    let place = uri.rsplit('@').next().unwrap_or_default();
+    let sound = !ours || (Uri::parse(uri).is_some() && !place.contains('?'));
+    if !plain || !names::is_token(scheme) || !sound {
         return Err(Fault::RequestUri);
     }
     Ok(())
@@ -386,10 +398,11 @@ fn cseq_of(value: &str) -> Option<(u32, &str)> {
 fn tag_of(text: &str, value: Option<&str>, name: Header) -> Result<Span, Fault> {
     let value = required(value, name)?;
     let parsed = super::message::NameAddr::parse(value).ok_or(malformed(name))?;
-    match param(parsed.params, "tag") {
-        None => Ok(Span::default()),
-        Some(tag) if names::is_token(tag) => Ok(Span::of(text, tag)),
-        Some(_) => Err(malformed(name)),
+    // Two tags would be two dialogs to two readers.
+    match address::only_param(parsed.params, "tag") {
+        Ok(None) => Ok(Span::default()),
+        Ok(Some(tag)) if names::is_token(tag) => Ok(Span::of(text, tag)),
+        _ => Err(malformed(name)),
     }
 }
 
@@ -440,6 +453,15 @@ fn top_via_of(text: &str, fields: &[Field]) -> Result<TopVia, Fault> {
         .and_then(|field| text.get(field.value.range()))
         .ok_or(Fault::Missing(Header::Via))?;
     let via = Via::parse(top).ok_or(malformed(Header::Via))?;
+    // They are sent back as they came, or the response finds nobody.
+    let mended = char::from(framing::MENDED);
+    let mut vias = fields.iter().filter(|field| field.name == Header::Via);
+    if vias.any(|via| {
+        text.get(via.value.range())
+            .is_some_and(|via| via.contains(mended))
+    }) {
+        return Err(malformed(Header::Via));
+    }
     Ok(TopVia {
         transport: Span::of(text, via.transport),
         host: Span::of(text, via.host),

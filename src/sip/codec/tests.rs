@@ -1,6 +1,8 @@
 //! Tests of the codec: what is read, what is refused and how, what is written, and how this
 //! parser and rsip agree on well-formed messages.
 
+mod hostile;
+
 use super::*;
 use crate::sip::message::{NameAddr, Path, Transport, Uri, Writer};
 use proptest::prelude::*;

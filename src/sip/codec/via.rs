@@ -1,6 +1,6 @@
 //! Via (RFC 3261 §20.42) and where a response goes (§18.2.2, RFC 3581).
 
-use super::address::{host_port, param, segments, trim, trim_start};
+use super::address::{are_quotes_closed, host_port, param, segments, trim, trim_start};
 use super::names::is_token;
 use crate::sip::message::{Path, Transport, Via};
 use std::fmt::{self, Write};
@@ -18,7 +18,11 @@ impl<'a> Via<'a> {
         let (transport, rest) = trim_start(rest).split_once([' ', '\t'])?;
         let (host, port, rest) = host_port(trim_start(rest))?;
         let params = trim(rest);
-        if !is_token(transport) || !(params.is_empty() || params.starts_with(';')) {
+        // `<` would hide a comma from who joins what stands in `<>`.
+        let sound = (params.is_empty() || params.starts_with(';'))
+            && !params.contains(['<', '>'])
+            && are_quotes_closed(params);
+        if !is_token(transport) || !sound {
             return None;
         }
         let mut via = Self {

@@ -369,8 +369,16 @@ impl Transactions {
         }
     }
 
-    fn is_full(&self) -> bool {
+    /// Whether no transaction more can begin: a new request would be dropped.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
         self.by_id.len() >= self.settings.max_transactions
+    }
+
+    /// Sets the bound, which nobody waits for a million requests to reach.
+    #[cfg(test)]
+    pub(in crate::sip) fn set_bound(&mut self, most: usize) {
+        self.settings.max_transactions = most;
     }
 
     fn find(&self, key: &Key) -> Option<u32> {

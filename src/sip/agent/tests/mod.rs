@@ -9,6 +9,7 @@ mod ending;
 mod foreigners;
 mod forking;
 mod hops;
+mod hostile;
 mod identities;
 mod looping;
 mod losing;
