@@ -40,6 +40,7 @@ impl Config {
                     .iter()
                     .map(|(listen, _)| listen)),
             ),
+            ("sip.workers", self.sip.workers == new.sip.workers),
             ("media.address", self.media.addresses == new.media.addresses),
             ("media.ports", self.media.ports == new.media.ports),
             ("media.threads", self.media.threads == new.media.threads),

@@ -1,7 +1,7 @@
 //! `[sip]`: where SIP is heard and under which names.
 
 use super::reader::{Section, Value};
-use super::value::word;
+use super::value::{integer, word};
 use std::fmt;
 use std::net::SocketAddr;
 
@@ -34,7 +34,12 @@ pub struct Sip {
     pub listen: Vec<(Listen, String)>,
     /// `unknown_source = "403"`: strangers get an answer.
     pub refuse_unknown: bool,
+    /// Signalling workers.
+    pub workers: u16,
 }
+
+/// More signalling workers than this no machine keeps busy.
+const MOST_WORKERS: u16 = 64;
 
 pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
 
@@ -55,6 +60,9 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         refuse_unknown: section
             .read("unknown_source", word(&[("drop", false), ("403", true)]))
             .unwrap_or(false),
+        workers: section
+            .read("workers", integer(1, MOST_WORKERS))
+            .unwrap_or(1),
     }
 }
 

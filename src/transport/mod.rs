@@ -1,3 +1,4 @@
 //! Sockets that carry SIP.
 
+mod stamp;
 pub mod udp;

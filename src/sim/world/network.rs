@@ -48,16 +48,16 @@ impl World {
         let Some(node) = &mut self.node else { return };
         if self.weather.wild && self.chance.percent(20) {
             let bytes = mangled(&bytes, &mut self.chance);
-            node.worker.datagram(bytes, path(from), now);
+            node.hear(bytes, path(from), self.overloaded, now);
         }
         let caller = is_caller_side(from);
         self.wire.received(&text, caller, self.now);
         let invite = text.starts_with("INVITE") && text::tag(text::header(&text, "To")).is_empty();
-        if caller && invite && !self.draining {
+        if caller && invite && !self.draining && !self.overloaded {
             let id = text::header(&text, "Call-ID").to_owned();
             self.invites.entry(id).or_default();
         }
-        node.worker.datagram(bytes, path(from), now);
+        node.hear(bytes, path(from), self.overloaded, now);
     }
 
     /// Everybody who is up sends what sound there is, and strangers try to be heard.

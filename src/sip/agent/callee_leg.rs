@@ -24,7 +24,7 @@ use super::reason;
 use super::session::Session;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
-use crate::sip::dialog::{Dialog, Tag, branch, call_id};
+use crate::sip::dialog::{Dialog, Tag, branch};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
@@ -381,7 +381,7 @@ impl Attempt {
     fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
-        let call_id = call_id(&mut *core.entropy);
+        let call_id = core.call_id();
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;

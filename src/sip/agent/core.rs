@@ -9,6 +9,7 @@ use crate::domain::{CallKey, Side, TrunkId};
 use crate::sip::dialog::{Tag, branch};
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Method, Path};
+use crate::sip::steering::Shard;
 use crate::sip::transaction::{self, TransactionId, Transactions};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -85,6 +86,8 @@ pub(super) struct Core {
     /// Our own hosts and addresses.
     pub(super) own: Own,
     pub(super) sources: Sources,
+    /// Which of several workers this is.
+    pub(super) shard: Shard,
     pub(super) entropy: Box<dyn Entropy>,
     pub(super) transactions: Transactions,
     pub(super) owners: HashMap<TransactionId, Owner>,
@@ -107,6 +110,7 @@ impl Core {
             own: Own::of(&settings),
             settings,
             sources,
+            shard: Shard::default(),
             entropy,
             owners: HashMap::new(),
             dialogs: HashMap::new(),
@@ -177,6 +181,11 @@ impl Core {
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
         self.timers.len()
+    }
+
+    /// A Call-ID for a leg or a question of ours.
+    pub(super) fn call_id(&mut self) -> Box<str> {
+        self.shard.call_id(&mut *self.entropy)
     }
 
     /// T1.

@@ -4,7 +4,7 @@ use super::Output;
 use super::compose;
 use super::core::{Core, Owner, Timer};
 use crate::domain::TrunkId;
-use crate::sip::dialog::{Tag, branch, call_id};
+use crate::sip::dialog::{Tag, branch};
 use crate::sip::message::{Header, Message, Method};
 use crate::sip::transaction;
 use std::time::Instant;
@@ -27,7 +27,10 @@ impl Probes {
     /// Takes the trunks of new settings. One that was not asked before is asked at once; one that
     /// was keeps its time.
     pub(super) fn configure(&mut self, core: &mut Core, now: Instant) {
-        let wanted: Vec<bool> = core.settings.trunks.iter().map(is_wanted).collect();
+        // One worker asks for all: what it hears is told to the others.
+        let asks = core.shard.index() == 0;
+        let wanted = |trunk| asks && is_wanted(trunk);
+        let wanted: Vec<bool> = core.settings.trunks.iter().map(wanted).collect();
         self.trunks
             .resize(wanted.len().max(self.trunks.len()), Probe::default());
         for (place, probe) in self.trunks.iter_mut().enumerate() {
@@ -90,7 +93,7 @@ fn is_wanted(trunk: &Option<super::Trunk>) -> bool {
 /// Sends OPTIONS to a trunk (RFC 3261 §11.1).
 fn ask(id: TrunkId, core: &mut Core, now: Instant) -> bool {
     let branch = branch(&mut *core.entropy);
-    let call_id = call_id(&mut *core.entropy);
+    let call_id = core.call_id();
     let tag = Tag::draw(&mut *core.entropy);
     let target = core
         .settings
