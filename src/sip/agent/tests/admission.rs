@@ -296,7 +296,7 @@ fn an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not() {
     let mut other = End::caller();
     other.call_id = "another".into();
     other.branches = 7;
-    let invite = other.invite();
+    let invite: Bytes = other.invite().into();
     world.shed(CALLER, invite.clone());
     let response = world.response(CALLER, 503);
     assert!(response.get(Header::RetryAfter).is_some());
