@@ -9,8 +9,8 @@
 //! ```text
 //!                the first one has waited more than TARGET
 //!   keeping up ─────────── for INTERVAL on end ───────────► behind
-//!   refused: what has          ▲                            refused: what has
-//!   waited PATIENCE            └──────── nobody waits ───── waited TARGET
+//!   (serves all)               ▲                            (refuses what has
+//!                              └──────── nobody waits ─────  waited TARGET)
 //! ```
 //!
 //! How long one has waited counts from when the kernel took it from the network. A machine that
@@ -21,11 +21,9 @@ use std::time::{Duration, Instant};
 
 /// An INVITE may wait so long when the worker is behind.
 pub const TARGET: Duration = Duration::from_millis(50);
-/// For so long the first in line must have waited more than [`TARGET`] before the worker is behind.
-/// Longer than the period in which a control group is given its share of a processor (100 ms).
+/// For so long the first in line must have waited more than [`TARGET`] before the worker is behind:
+/// with it well below T1 (500 ms), when an INVITE is repeated. Longer than the period in which a control group is given its share of a processor (100 ms).
 pub const INTERVAL: Duration = Duration::from_millis(150);
-/// An INVITE may wait so long in any case: well below T1 (500 ms), when it is repeated.
-pub const PATIENCE: Duration = Duration::from_millis(300);
 /// INVITEs that wait at most; beyond it the oldest is refused.
 pub const MOST: usize = 4096;
 
@@ -116,8 +114,7 @@ impl<T> Waiting<T> {
         let full = self.queue.len() > MOST;
         let may_refuse = may_refuse(&first.what);
         self.observe(waited, now);
-        let limit = if self.behind { TARGET } else { PATIENCE };
-        if may_refuse && (full || waited > limit) {
+        if may_refuse && (full || (self.behind && waited > TARGET)) {
             return self.queue.pop_front().map(|one| Fate::Refuse(one.what));
         }
         if !room {

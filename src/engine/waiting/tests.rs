@@ -27,27 +27,35 @@ fn who_waits_a_little_is_served_in_order() {
     assert!(!waiting.holds(2));
 }
 
+/// However long it stood still: soon after, nobody waits.
 #[test]
-fn a_machine_that_stood_still_for_a_moment_refuses_nobody() {
+fn a_machine_that_stood_still_refuses_nobody() {
     let start = Instant::now();
     let mut waiting = Waiting::default();
     for round in 0..10_u32 {
-        let came = start + millis(1000) * round;
-        waiting.push(0, came, round);
-        let now = came + millis(290);
-        assert_eq!(take(&mut waiting, now), Some(Fate::Serve(round)));
-        assert_eq!(take(&mut waiting, now), None);
+        let came = start + millis(10_000) * round;
+        let now = came + millis(5000);
+        for n in 0..100 {
+            waiting.push(0, came, n);
+        }
+        for n in 0..100 {
+            let now = now + millis(u64::from(n));
+            assert_eq!(take(&mut waiting, now), Some(Fate::Serve(n)));
+        }
+        assert_eq!(take(&mut waiting, now + millis(100)), None);
     }
     assert_eq!(waiting.began(), 0);
 }
 
 #[test]
-fn what_the_caller_repeats_by_now_is_refused() {
+fn what_must_not_be_refused_is_served_late() {
     let start = Instant::now();
     let mut waiting = Waiting::default();
-    waiting.push(0, start, 1);
-    waiting.push(0, start, 2);
-    let now = start + millis(301);
+    for n in 0..3 {
+        waiting.push(0, start, n);
+    }
+    assert_eq!(take(&mut waiting, start + millis(51)), Some(Fate::Serve(0)));
+    let now = start + millis(51) + INTERVAL;
     assert_eq!(take(&mut waiting, now), Some(Fate::Refuse(1)));
     // A CANCEL, say.
     assert_eq!(waiting.next(now, true, |_| false), Some(Fate::Serve(2)));
@@ -88,9 +96,9 @@ fn without_room_only_refusals_go_on() {
     let start = Instant::now();
     let mut waiting = Waiting::default();
     waiting.push(0, start, 1);
-    assert_eq!(waiting.next(start + millis(10), false, |_| true), None);
+    assert_eq!(waiting.next(start + millis(60), false, |_| true), None);
     assert_eq!(waiting.len(), 1);
-    let late = start + millis(301);
+    let late = start + millis(60) + INTERVAL;
     assert_eq!(waiting.next(late, false, |_| true), Some(Fate::Refuse(1)));
 }
 
