@@ -171,10 +171,11 @@ impl Handover {
     pub fn open(&mut self, batch: Batch) -> Vec<Handed> {
         for handed in &batch.content {
             match handed {
-                Handed::Message(_, path, _) if path.transport != Transport::Udp => {
-                    if self.owners.len() < CONNECTIONS || self.owners.contains_key(path) {
-                        self.owners.insert(*path, batch.from);
-                    }
+                Handed::Message(_, path, _)
+                    if path.transport != Transport::Udp
+                        && (self.owners.len() < CONNECTIONS || self.owners.contains_key(path)) =>
+                {
+                    self.owners.insert(*path, batch.from);
                 }
                 Handed::Failed(path) => {
                     self.owners.remove(path);

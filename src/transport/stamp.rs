@@ -57,7 +57,7 @@ fn stamp_of(header: &libc::msghdr) -> Option<Duration> {
         // SAFETY: a length for a payload of that size, no memory is touched.
         let wanted = unsafe { libc::CMSG_LEN(size_of::<libc::timespec>() as libc::c_uint) };
         let is_stamp = level == libc::SOL_SOCKET && kind == libc::SCM_TIMESTAMPNS;
-        if is_stamp && length as usize >= wanted as usize {
+        if is_stamp && length >= wanted as usize {
             // SAFETY: the payload is a timespec, as level, type and length say; it may lie anyhow.
             let at: libc::timespec =
                 unsafe { std::ptr::read_unaligned(libc::CMSG_DATA(message).cast()) };
