@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use leasebridge::sip::codec::{self, first_line_peek, parse};
+use leasebridge::sip::codec::{self, first_line_peek, glance, parse};
 use leasebridge::sip::message::{Header, Method, Path, Transport, Writer};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::hint::black_box;
@@ -50,6 +50,8 @@ Allow: INVITE, ACK, CANCEL, BYE, OPTIONS, INFO, PRACK, UPDATE\r\n\
 Supported: timer, 100rel, replaces\r\n\
 P-Asserted-Identity: <sip:+60123456789@carrier.example.com>\r\n\
 User-Agent: Carrier/1.0\r\n\
+X-Carrier-Trace: 5f1c9b7a-2d44-4a41-9a55-0c7be1a9d1f3;leg=a;node=edge-17;zone=kl\r\n\
+P-Charging-Vector: icid-value=5f1c9b7a2d44;icid-generated-at=192.0.2.20\r\n\
 Content-Type: application/sdp\r\n\
 Content-Length: {}\r\n\r\n",
         SDP.len()
@@ -87,6 +89,7 @@ fn print_allocations(what: &str, mut work: impl FnMut()) {
 
 fn reading(criterion: &mut Criterion) {
     let datagram = invite();
+    println!("an INVITE of {} bytes", datagram.len());
     print_allocations("parse and classify", || {
         black_box(classify(black_box(datagram.clone())));
     });
@@ -97,6 +100,9 @@ fn reading(criterion: &mut Criterion) {
     });
     group.bench_function("peek", |bencher| {
         bencher.iter(|| first_line_peek(black_box(&datagram)));
+    });
+    group.bench_function("glance", |bencher| {
+        bencher.iter(|| glance(black_box(&datagram)).call_id.map(<[u8]>::len));
     });
     group.bench_function("refuse_unparsed", |bencher| {
         let retry = [(Header::RetryAfter, "5")];

@@ -26,6 +26,7 @@ customers = "all"
 scopes = ["lease", "customer:read", "customer:write", "numbers", "cdr", "admin"]
 [sip]
 listen = ["udp:127.0.0.2:5060"]
+workers = {workers}
 [[trunk]]
 name = "in"
 direction = "inbound"
@@ -52,11 +53,11 @@ log = "warn"
 """
 
 
-def write_config(directory, numbers=20000):
+def write_config(directory, numbers=20000, workers=1):
     data = os.path.join(directory, "data")
     path = os.path.join(directory, "load.toml")
     with open(path, "w") as f:
-        f.write(CONFIG.format(data=data, secret=SECRET, last=4915110000000 + numbers - 1))
+        f.write(CONFIG.format(data=data, secret=SECRET, last=4915110000000 + numbers - 1, workers=workers))
     return path
 
 

@@ -63,6 +63,20 @@ class Sut:
             u += int(f[11]); s += int(f[12])
         return u / HZ, s / HZ
 
+    def threads(self):
+        """CPU seconds of each thread by its name."""
+        out = {}
+        for p in self.pids():
+            for task in os.listdir(f"/proc/{p}/task"):
+                try:
+                    name = open(f"/proc/{p}/task/{task}/comm").read().strip()
+                    # Nanoseconds on the processor: utime and stime are in ticks of 10 ms.
+                    used = int(open(f"/proc/{p}/task/{task}/schedstat").read().split()[0]) / 1e9
+                except OSError:
+                    continue
+                out[name] = out.get(name, 0) + used
+        return out
+
     def mem_mb(self):
         """Proportional set size, MiB, summed over the tree (shared pages counted once)."""
         kb = 0

@@ -3,6 +3,8 @@ import http.client, json, os, re, signal, subprocess, tempfile, time, urllib.par
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 BINARY = os.environ.get("LEASEBRIDGE", os.path.join(ROOT, "target", "release", "leasebridge"))
+# Signalling workers of every gateway, where the test does not say.
+WORKERS = os.environ.get("LEASEBRIDGE_WORKERS", "")
 SECRET = "a secret for the tests alone, which is long enough"
 # How long anything that must come may take. It costs nothing where it comes, and a machine that is
 # busy with something else must not fail a test.
@@ -63,6 +65,8 @@ class Gateway:
         trunks = [inbound, outbound] + changes.pop("trunks", [])
         for section, values in changes.items():
             sections.setdefault(section, {}).update(values)
+        if WORKERS:
+            sections["sip"].setdefault("workers", int(WORKERS))
         out = []
         for section, values in sections.items():
             out.append(f"[{section}]")

@@ -1,7 +1,7 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
 use super::meter::WorkerMeter;
-use super::parts::{directory, parts};
+use super::parts::{WorkerParts, directory, parts};
 use super::places::Places;
 use super::settings;
 use super::verification;
@@ -9,11 +9,12 @@ use super::watch::{self, DataDirectory};
 use crate::api;
 use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
-use crate::books::command::{Command, Idempotency, Reply};
+use crate::books::command::{CallNotice, Command, Idempotency, Reply};
 use crate::books::{Books, Lookup};
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
+use crate::engine::handover::Handover;
 use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Update, Worker};
 use crate::observe::{Endpoints, Health, Metrics};
@@ -32,7 +33,7 @@ use tokio::sync::{mpsc, oneshot};
 
 /// Numbers of the configured pool that are added by one command.
 const POOL_PIECE: u64 = 100_000;
-/// Controls that may wait for the signalling thread.
+/// Controls that may wait for a signalling thread.
 const CONTROLS: usize = 16;
 /// How long BYEs and last records may take once the drain's time is over (operations: the process
 /// has ended at most 5 s after it).
@@ -50,10 +51,9 @@ pub struct Gateway {
     sip_addresses: Vec<SocketAddr>,
     health: Arc<Health>,
     metrics: Metrics,
-    calls_up: Arc<AtomicUsize>,
-    control: mpsc::Sender<Control>,
     resolver: Resolver,
-    signalling: Option<JoinHandle<()>>,
+    /// One for each signalling worker, in order.
+    signalling: Vec<Signaller>,
     _relay: RelayThreads,
     handle: BooksHandle,
     verification: crate::identity::Handle,
@@ -79,37 +79,27 @@ impl Gateway {
         watch_data(&config, &runtime, &metrics, &health)?;
         add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
         let endpoints = bind_sip(&config)?;
-        let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
-        let calls_up = Arc::new(AtomicUsize::new(0));
-        let (control, control_in) = mpsc::channel(CONTROLS);
+        let sip_addresses: Vec<SocketAddr> = endpoints
+            .first()
+            .map(|first| first.iter().map(UdpEndpoint::local).collect())
+            .unwrap_or_default();
         let mut places = Places::default();
         let placed = places.seat(&config.trunks)?;
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let names = settings::names(&parts.agent);
-        let worker = Worker::new(parts.parts);
         let verification = verification::start(&config, &metrics)?;
-        let (verifier, verdicts) = verification::asker(&verification);
-        let meter = WorkerMeter::new(&metrics, &health);
-        // Whoever asks first, right after the start, finds every figure there.
-        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        let workers = workers(parts.workers, endpoints, (&metrics, &health));
         super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
         let http = open_http(&config, &plan, &runtime, &shelf, endpoint)?;
-        let signalling = spawn_signalling(Signalling {
-            worker,
-            endpoints,
-            books: Box::new(shelf.handle.clone()),
-            notices: shelf.notices,
-            verifier,
-            verdicts,
-            control: control_in,
-            relay_ready: parts.relay_ready,
-            meter: Box::new(meter),
-            calls_up: Arc::clone(&calls_up),
-        })?;
-        let resolver = start_resolver(&config, &sip_addresses, &control, &metrics)?;
+        let signalling: Vec<Signaller> = workers
+            .into_iter()
+            .zip(shelf.notices)
+            .map(|(ready, notices)| ready.spawn(&shelf.handle, notices, &verification))
+            .collect::<Result<_, _>>()?;
+        let resolver = start_resolver(&config, &sip_addresses, &signalling, &metrics)?;
         resolver.watch(names);
         health.set_sip_listening(true);
         let this = Self {
@@ -121,10 +111,8 @@ impl Gateway {
             sip_addresses,
             health,
             metrics,
-            calls_up,
-            control,
             resolver,
-            signalling: Some(signalling),
+            signalling,
             _relay: parts.threads,
             handle: shelf.handle,
             verification,
@@ -194,16 +182,18 @@ impl Gateway {
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
         }
-        let update = Update {
-            agent,
-            settings: settings::call(&config),
-            trunks: settings::trunks(&placed),
-            media: settings::media(&config, &placed),
-            directory: directory(&config, &placed, &plan, &self.lookup),
-        };
-        self.control
-            .blocking_send(Control::Reload(Box::new(update)))
-            .map_err(|_| "the signalling thread has ended".to_owned())?;
+        for one in &self.signalling {
+            let update = Update {
+                agent: agent.clone(),
+                settings: settings::call(&config),
+                trunks: settings::trunks(&placed),
+                media: settings::media(&config, &placed),
+                directory: directory(&config, &placed, &plan, &self.lookup),
+            };
+            one.control
+                .blocking_send(Control::Reload(Box::new(update)))
+                .map_err(|_| "a signalling thread has ended".to_owned())?;
+        }
         self.resolver.watch(names);
         self.places = places;
         self.verification.reload(verifying);
@@ -227,13 +217,20 @@ impl Gateway {
     /// Takes no more calls and says so; running ones go on.
     pub fn drain(&self) {
         self.health.start_draining();
-        let _ = self.control.blocking_send(Control::Drain);
+        self.tell_workers(|| Control::Drain);
     }
 
     /// Calls that are up or being set up.
     #[must_use]
     pub fn calls(&self) -> usize {
-        self.calls_up.load(Ordering::Relaxed)
+        let up = |one: &Signaller| one.calls_up.load(Ordering::Relaxed);
+        self.signalling.iter().map(up).sum()
+    }
+
+    fn tell_workers(&self, what: impl Fn() -> Control) {
+        for one in &self.signalling {
+            let _ = one.control.blocking_send(what());
+        }
     }
 
     /// `node.drain_timeout`.
@@ -249,15 +246,15 @@ impl Gateway {
     pub fn end(mut self) -> Result<(), String> {
         self.health.start_draining();
         if self.calls() > 0 {
-            let _ = self.control.blocking_send(Control::EndCalls);
+            self.tell_workers(|| Control::EndCalls);
             let end = Instant::now() + LAST_WORDS;
             while self.calls() > 0 && Instant::now() < end {
                 std::thread::sleep(Duration::from_millis(10));
             }
         }
-        let _ = self.control.blocking_send(Control::Stop);
-        if let Some(thread) = self.signalling.take() {
-            let _ = thread.join();
+        self.tell_workers(|| Control::Stop);
+        for one in self.signalling.drain(..) {
+            let _ = one.thread.join();
         }
         for stop in self.stop_http.drain(..) {
             let _ = stop.send(());
@@ -296,7 +293,8 @@ impl Gateway {
 struct Shelf {
     handle: BooksHandle,
     lookup: Arc<dyn Lookup>,
-    notices: mpsc::UnboundedReceiver<crate::books::command::CallNotice>,
+    /// For each signalling worker, in order.
+    notices: Vec<mpsc::UnboundedReceiver<CallNotice>>,
 }
 
 fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
@@ -306,8 +304,10 @@ fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
     let store = SledStore::open(options).map_err(said)?;
     let books = Books::new(settings::books(config, plan));
     let lookup: Arc<dyn Lookup> = books.directory();
-    let (sender, notices) = mpsc::unbounded_channel();
-    let sink = Box::new(Notices(sender));
+    let (senders, notices) = (0..config.sip.workers)
+        .map(|_| mpsc::unbounded_channel())
+        .unzip();
+    let sink = Box::new(Notices(senders));
     let limits = books_thread::Limits::default();
     let (handle, report) =
         books_thread::start(books, Box::new(store), sink, limits).map_err(said)?;
@@ -398,13 +398,15 @@ impl neighbours::Books for BooksHandle {
     }
 }
 
-/// The books' notices on their way to the signalling thread. Each answers a command of a call or
+/// The books' notices on their way to the signalling threads. Each answers a command of a call or
 /// tells one of its lease's end, so there are never more than a few a call.
-struct Notices(mpsc::UnboundedSender<crate::books::command::CallNotice>);
+struct Notices(Vec<mpsc::UnboundedSender<CallNotice>>);
 
 impl NoticeSink for Notices {
-    fn deliver(&self, notice: crate::books::command::CallNotice) {
-        let _ = self.0.send(notice);
+    fn deliver(&self, notice: CallNotice) {
+        if let Some(worker) = self.0.get(usize::from(notice.worker)) {
+            let _ = worker.send(notice);
+        }
     }
 
     fn wake(&self, _worker: u16) {}
@@ -445,30 +447,37 @@ fn add_pool(
     Ok(())
 }
 
-fn bind_sip(config: &Config) -> Result<Vec<UdpEndpoint>, String> {
-    let bind = |address: SocketAddr| {
-        UdpEndpoint::bind(address)
-            .map_err(|error| format!("cannot listen on udp:{address}: {error}"))
-    };
-    config
-        .sip
-        .listen
-        .iter()
-        .map(|(listen, _)| bind(listen.address))
-        .collect()
+/// Sockets for each worker, one for each listening address.
+fn bind_sip(config: &Config) -> Result<Vec<Vec<UdpEndpoint>>, String> {
+    let count = usize::from(config.sip.workers);
+    let mut workers: Vec<Vec<UdpEndpoint>> = (0..count).map(|_| Vec::new()).collect();
+    for (listen, _) in &config.sip.listen {
+        let address = listen.address;
+        let group = UdpEndpoint::bind_group(address, count)
+            .map_err(|error| format!("cannot listen on udp:{address}: {error}"))?;
+        for (worker, endpoint) in workers.iter_mut().zip(group) {
+            worker.push(endpoint);
+        }
+    }
+    Ok(workers)
 }
 
-/// The DNS client: what it finds goes to the signalling thread.
+/// The DNS client: what it finds goes to the signalling threads.
 fn start_resolver(
     config: &Config,
     sip: &[SocketAddr],
-    control: &mpsc::Sender<Control>,
+    workers: &[Signaller],
     metrics: &Metrics,
 ) -> Result<Resolver, String> {
-    let (control, metrics) = (control.clone(), metrics.clone());
+    let controls: Vec<_> = workers.iter().map(|one| one.control.clone()).collect();
+    let metrics = metrics.clone();
     let sink = move |found: &resolver::Found| {
-        let sent = control.try_send(Control::Hops(found.clone()));
-        !matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+        // Who has it already may have it twice: all are told until all know.
+        let full = |control: &mpsc::Sender<Control>| {
+            let sent = control.try_send(Control::Hops(found.clone()));
+            matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
+        };
+        !controls.iter().any(full)
     };
     Resolver::start(resolver::Parts {
         servers: config.sip.resolvers.clone(),
@@ -479,9 +488,80 @@ fn start_resolver(
     .map_err(|error| format!("the DNS client: {error}"))
 }
 
-fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {
+/// A signalling worker, as the rest reaches it.
+struct Signaller {
+    control: mpsc::Sender<Control>,
+    calls_up: Arc<AtomicUsize>,
+    thread: JoinHandle<()>,
+}
+
+/// One that only waits for its thread.
+struct Ready {
+    worker: Worker,
+    endpoints: Vec<UdpEndpoint>,
+    handover: Handover,
+    relay_ready: std::os::fd::OwnedFd,
+    meter: WorkerMeter,
+}
+
+fn workers(
+    parts: Vec<WorkerParts>,
+    endpoints: Vec<Vec<UdpEndpoint>>,
+    (metrics, health): (&Metrics, &Arc<Health>),
+) -> Vec<Ready> {
+    let ready = |(parts, endpoints): (WorkerParts, Vec<UdpEndpoint>)| {
+        let index = parts.parts.index;
+        let worker = Worker::new(parts.parts);
+        let meter = WorkerMeter::new(metrics, health, index);
+        // Whoever asks first, right after the start, finds every figure there.
+        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        Ready {
+            worker,
+            endpoints,
+            handover: parts.handover,
+            relay_ready: parts.relay_ready,
+            meter,
+        }
+    };
+    parts.into_iter().zip(endpoints).map(ready).collect()
+}
+
+impl Ready {
+    fn spawn(
+        self,
+        books: &BooksHandle,
+        notices: mpsc::UnboundedReceiver<CallNotice>,
+        verification: &crate::identity::Handle,
+    ) -> Result<Signaller, String> {
+        let (control, control_in) = mpsc::channel(CONTROLS);
+        let calls_up = Arc::new(AtomicUsize::new(0));
+        let (verifier, verdicts) = verification::asker(verification);
+        let name = format!("signalling-{}", self.handover.shard().index());
+        let signalling = Signalling {
+            worker: self.worker,
+            endpoints: self.endpoints,
+            handover: self.handover,
+            books: Box::new(books.clone()),
+            notices,
+            verifier,
+            verdicts,
+            control: control_in,
+            relay_ready: self.relay_ready,
+            meter: Box::new(self.meter),
+            calls_up: Arc::clone(&calls_up),
+        };
+        let thread = spawn_signalling(name, signalling)?;
+        Ok(Signaller {
+            control,
+            calls_up,
+            thread,
+        })
+    }
+}
+
+fn spawn_signalling(name: String, signalling: Signalling) -> Result<JoinHandle<()>, String> {
     std::thread::Builder::new()
-        .name("signalling".to_owned())
+        .name(name)
         .spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -491,10 +571,10 @@ fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {
                 Err(error) => Err(error),
             };
             if let Err(error) = ended {
-                tracing::error!(%error, "the signalling thread failed");
+                tracing::error!(%error, "a signalling thread failed");
             }
         })
-        .map_err(|error| format!("the signalling thread: {error}"))
+        .map_err(|error| format!("a signalling thread: {error}"))
 }
 
 #[cfg(test)]

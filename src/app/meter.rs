@@ -32,8 +32,10 @@ impl neighbours::Beside for Beside {
     }
 }
 
-/// What the signalling thread counts.
+/// What a signalling thread counts.
 pub struct WorkerMeter {
+    /// The first worker speaks for all where all know the same: which trunks are up.
+    first: bool,
     metrics: Metrics,
     health: Arc<Health>,
     figures: Arc<WorkerFigures>,
@@ -61,9 +63,10 @@ struct PortFigures {
 }
 
 impl WorkerMeter {
-    /// Counts into `metrics`.
-    pub fn new(metrics: &Metrics, health: &Arc<Health>) -> Self {
+    /// Counts into `metrics`; figures of several workers are summed there.
+    pub fn new(metrics: &Metrics, health: &Arc<Health>, index: u16) -> Self {
         let this = Self {
+            first: index == 0,
             metrics: metrics.clone(),
             health: Arc::clone(health),
             figures: Arc::default(),
@@ -71,7 +74,7 @@ impl WorkerMeter {
             ports: Arc::default(),
         };
         metrics.add_source(this.figures.clone());
-        let trunks = Arc::clone(&this.trunks);
+        let (trunks, first) = (Arc::clone(&this.trunks), this.first);
         metrics.add_source(Arc::new(move |sink: &mut Sink| {
             for row in trunks
                 .rows
@@ -80,7 +83,7 @@ impl WorkerMeter {
                 .iter()
             {
                 sink.add(&rows::TRUNK_CALLS, &[&row.name], u64::from(row.calls));
-                if row.outbound {
+                if row.outbound && first {
                     sink.add(&rows::TRUNK_UP, &[&row.name], u64::from(row.up));
                 }
             }
@@ -114,8 +117,10 @@ impl WorkerMeter {
                 });
             }
         }
-        self.health
-            .set_trunks_up(rows.iter().filter(|row| row.outbound && row.up).count());
+        if self.first {
+            self.health
+                .set_trunks_up(rows.iter().filter(|row| row.outbound && row.up).count());
+        }
         *self
             .trunks
             .rows
@@ -146,8 +151,9 @@ impl Meter for WorkerMeter {
         self.figures.sent(message);
     }
 
-    fn shed(&self) {
-        self.figures.shed();
+    fn line(&self, waiting: usize, began: u64, lost: u64) {
+        let waiting = u64::try_from(waiting).unwrap_or(u64::MAX);
+        self.figures.line(waiting, began, lost);
     }
 
     fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]) {

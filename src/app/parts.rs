@@ -1,17 +1,22 @@
-//! What the signalling worker is made of, from the configuration.
+//! What the signalling workers are made of, from the configuration.
 
 use super::places::Placed;
 use super::settings;
 use crate::books::Lookup;
+use crate::call::caps::{Counts, Share};
+use crate::call::routing::Trunks;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
+use crate::engine::handover::Handover;
 use crate::engine::worker::Parts;
+use crate::media;
 use crate::media::ports::{PortPool, Ports};
 use crate::observe::Metrics;
 use crate::relay::Relay as _;
 use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
+use crate::sip::steering::Steering;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -31,19 +36,28 @@ pub(super) fn directory(
     }
 }
 
-/// The worker's parts, and what its shell needs beside them.
+/// A worker's parts, and what its shell needs beside them.
 pub(super) struct WorkerParts {
     /// For the worker.
     pub(super) parts: Parts,
     /// Readable when the relay has something to report.
     pub(super) relay_ready: std::os::fd::OwnedFd,
-    /// What the agent was made with.
+    /// Its way to the other workers.
+    pub(super) handover: Handover,
+}
+
+/// All workers' parts, in order.
+pub(super) struct AllParts {
+    /// Of each worker.
+    pub(super) workers: Vec<WorkerParts>,
+    /// What the agents were made with.
     pub(super) agent: agent::Settings,
     /// The relay's threads.
     pub(super) threads: RelayThreads,
 }
 
-/// Binds what media needs and puts the rest together; `sip` are the bound SIP addresses.
+/// Binds what media needs and puts the rest together for each of `sip.workers`; `sip` are the bound
+/// SIP addresses.
 ///
 /// # Errors
 /// What could not be had.
@@ -53,50 +67,72 @@ pub(super) fn parts(
     directory: Directory,
     sip: &[SocketAddr],
     metrics: &Metrics,
-) -> Result<WorkerParts, String> {
+) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
     let media = settings::media(config, placed);
-    let mut random = || agent::Entropy::next(&mut entropy);
-    let (first, last) = settings::port_range(config);
-    let shards = settings::relay(config).threads.max(1);
-    let pools = media
-        .networks
-        .iter()
-        .map(|network| PortPool::new(network.bind, first, last, shards, random()))
-        .collect();
+    let steering = Steering::new(agent::Entropy::next(&mut entropy), config.sip.workers);
+    let count = usize::from(steering.workers());
     for network in &media.networks {
         // A port of the system's choice: only the address is tried.
         std::net::UdpSocket::bind((network.bind, 0))
             .map_err(|error| format!("media.address: cannot bind {}: {error}", network.bind))?;
     }
     let relay_failed = |error: std::io::Error| format!("the media relay: {error}");
-    let (threads, mut relays) =
-        RelayThreads::start(&settings::relay(config), 1).map_err(relay_failed)?;
-    let mut relay = relays.pop().ok_or("the media relay has no worker")?;
-    let mut ports = Ports::new(pools);
-    bind_ports(&mut ports, &mut relay)?;
-    // SAFETY: the descriptor is open as long as the relay is, which is here.
-    let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
-    let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
+    let (threads, relays) =
+        RelayThreads::start(&settings::relay(config), count).map_err(relay_failed)?;
     super::meter::observe_relay(metrics, threads.metrics());
     let agent = settings::agent(config, placed, sip)?;
-    let parts = Parts {
-        index: 0,
-        agent: Agent::new(agent.clone(), Box::new(super::entropy::System)),
-        settings: settings::call(config),
-        trunks: crate::call::routing::Trunks::new(settings::trunks(placed)),
-        media,
-        ports,
-        relay: Box::new(relay),
-        directory,
-        entropy: Box::new(super::entropy::System),
-    };
-    Ok(WorkerParts {
-        parts,
-        relay_ready,
+    let counts = Counts::new(count, super::places::MOST_NAMES.into(), Instant::now());
+    let mut workers = Vec::with_capacity(count);
+    for (handover, mut relay) in Handover::mesh(steering).into_iter().zip(relays) {
+        let shard = handover.shard();
+        let index = usize::from(shard.index());
+        let mut ports = shares(config, &media, (index, count), &mut entropy);
+        bind_ports(&mut ports, &mut relay)?;
+        // SAFETY: the descriptor is open as long as the relay is, which is here.
+        let event = unsafe { std::os::fd::BorrowedFd::borrow_raw(relay.event_fd()) };
+        let relay_ready = event.try_clone_to_owned().map_err(relay_failed)?;
+        let mut trunks = Trunks::new(settings::trunks(placed));
+        if count > 1 {
+            trunks.share(Share::new(Arc::clone(&counts), index));
+        }
+        let parts = Parts {
+            index: shard.index(),
+            agent: Agent::new(agent.clone(), Box::new(super::entropy::System)).at(shard),
+            settings: settings::call(config),
+            trunks,
+            media: media.clone(),
+            ports,
+            relay: Box::new(relay),
+            directory: directory.clone(),
+            entropy: Box::new(super::entropy::System),
+        };
+        workers.push(WorkerParts {
+            parts,
+            relay_ready,
+            handover,
+        });
+    }
+    Ok(AllParts {
+        workers,
         agent,
         threads,
     })
+}
+
+/// One worker's share of the media ports.
+fn shares(
+    config: &Config,
+    media: &media::settings::Settings,
+    worker: (usize, usize),
+    entropy: &mut dyn agent::Entropy,
+) -> Ports {
+    let range = settings::port_range(config);
+    let shards = settings::relay(config).threads.max(1);
+    let mut share = |network: &media::settings::Network| {
+        PortPool::share(network.bind, range, shards, worker, entropy.next())
+    };
+    Ports::new(media.networks.iter().map(&mut share).collect())
 }
 
 /// Binds the media ports before the first call, so that no call waits for it and no other process

@@ -7,7 +7,7 @@ use crate::domain::TrunkId;
 use std::collections::BTreeMap;
 
 /// Most names in a process's life: each costs rows of metrics and a look at every call.
-const MOST_NAMES: u16 = 4096;
+pub(super) const MOST_NAMES: u16 = 4096;
 
 /// Trunks by place; `None` where a name is not in the file (any more).
 pub type Placed<'a> = [Option<&'a Trunk>];

@@ -23,6 +23,7 @@
 
 pub mod admission;
 pub mod bridge;
+pub mod caps;
 pub mod cause;
 pub mod context;
 pub mod event;

@@ -1,5 +1,6 @@
 //! Trunks as calls see them: caps, health, and which one a call goes out by (sip-bridging 1).
 
+use super::caps::Share;
 use super::context::SingleCallerId;
 use super::event::TrunkNews;
 use super::ramp::{Ramp, own_draw};
@@ -72,6 +73,8 @@ impl Default for Trunk {
 #[derive(Debug, Default)]
 pub struct Trunks {
     places: Vec<Place>,
+    /// Where there are several workers: their caps.
+    shared: Option<Share>,
 }
 
 #[derive(Debug, Default)]
@@ -90,6 +93,23 @@ impl Trunks {
         let mut new = Self::default();
         new.reload(trunks);
         new
+    }
+
+    /// Other workers have calls on the same trunks: caps hold for all of them.
+    pub fn share(&mut self, shared: Share) {
+        self.shared = Some(shared);
+    }
+
+    /// Whether there are other workers.
+    #[must_use]
+    pub const fn is_shared(&self) -> bool {
+        self.shared.is_some()
+    }
+
+    /// Whether nothing is held against a trunk: no failure in a row, no rest.
+    #[must_use]
+    pub fn is_well(&self, id: TrunkId) -> bool {
+        self.place(id).is_some_and(|place| place.health.is_well())
     }
 
     /// New configuration. A place keeps its calls, and its health while it has a trunk that is watched
@@ -122,13 +142,18 @@ impl Trunks {
     /// Counts a call that came by `id`; false where its caps are reached (nothing is counted then).
     /// A call that was counted is [`Self::release`]d once.
     pub fn admit(&mut self, id: TrunkId, now: Instant) -> bool {
-        match self.place_mut(id) {
-            Some(place) if place.below_caps(now) => {
-                place.take(now);
-                true
-            }
-            _ => false,
+        self.place(id).is_some_and(|place| place.below_caps(now)) && self.take(id, now)
+    }
+
+    /// Counts a call on `id`; false where the caps of all workers are reached.
+    fn take(&mut self, id: TrunkId, now: Instant) -> bool {
+        if let (Some(shared), Some(trunk)) = (&self.shared, self.get(id))
+            && !shared.take(id, trunk, now)
+        {
+            return false;
         }
+        let place = self.place_mut(id);
+        place.map(|place| place.take(now)).is_some()
     }
 
     /// Chooses a trunk to dial by, and counts the call on it: the lowest priority that has one up,
@@ -160,9 +185,12 @@ impl Trunks {
             })
         };
         let (id, _, _) = chosen?;
-        let place = self.place_mut(id)?;
-        place.take(now);
-        place.health.trial(now);
+        if !self.take(id, now) {
+            // Another worker was quicker: one that is left.
+            let tried = [tried, &[id]].concat();
+            return self.choose(&tried, random, now);
+        }
+        self.place_mut(id)?.health.trial(now);
         Some(id)
     }
 
@@ -176,6 +204,9 @@ impl Trunks {
     pub fn release(&mut self, id: TrunkId) {
         if let Some(place) = self.place_mut(id) {
             place.calls = place.calls.saturating_sub(1);
+        }
+        if let Some(shared) = &self.shared {
+            shared.release(id);
         }
     }
 
@@ -250,7 +281,13 @@ impl Trunks {
             .filter_map(move |(index, place)| {
                 let id = TrunkId(u16::try_from(index).ok()?);
                 let trunk = place.trunk.as_ref()?;
-                let fit = !tried.contains(&id) && place.is_up(now) && place.below_caps(now);
+                let fit = !tried.contains(&id)
+                    && place.is_up(now)
+                    && place.below_caps(now)
+                    && self
+                        .shared
+                        .as_ref()
+                        .is_none_or(|all| all.allows(id, trunk, now));
                 fit.then_some((id, trunk.priority, trunk.weight))
             })
     }
@@ -354,6 +391,10 @@ struct Health {
 }
 
 impl Health {
+    fn is_well(&self) -> bool {
+        self.failures == 0 && !self.down && self.rest_until.is_none() && self.trial_until.is_none()
+    }
+
     fn usable(&self, now: Instant) -> bool {
         match self.rest_until {
             Some(until) => now >= until && self.trial_until.is_none_or(|until| now >= until),

@@ -31,6 +31,7 @@ pub const KEYS: &[&str] = &[
     "http.clients.tokens_valid_from",
     "sip.listen",
     "sip.advertised",
+    "sip.workers",
     "sip.unknown_source",
     "sip.session_expires",
     "sip.min_se",

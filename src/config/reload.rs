@@ -41,6 +41,7 @@ impl Config {
                     .map(|(listen, _)| listen)),
             ),
             ("sip.resolvers", self.sip.resolvers == new.sip.resolvers),
+            ("sip.workers", self.sip.workers == new.sip.workers),
             ("media.address", self.media.addresses == new.media.addresses),
             ("media.ports", self.media.ports == new.media.ports),
             ("media.threads", self.media.threads == new.media.threads),

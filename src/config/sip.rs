@@ -1,7 +1,7 @@
 //! `[sip]`: where SIP is heard and under which names.
 
 use super::reader::{Section, Value};
-use super::value::{duration, parse_duration, word};
+use super::value::{duration, integer, parse_duration, word};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -41,7 +41,12 @@ pub struct Sip {
     pub session_expires: Duration,
     /// Least interval that is taken.
     pub min_se: Duration,
+    /// Signalling workers.
+    pub workers: u16,
 }
+
+/// More signalling workers than this no machine keeps busy.
+const MOST_WORKERS: u16 = 64;
 
 pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
 
@@ -77,6 +82,9 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         resolvers: section.read_list("resolvers", resolver).unwrap_or_default(),
         session_expires,
         min_se,
+        workers: section
+            .read("workers", integer(1, MOST_WORKERS))
+            .unwrap_or(1),
     }
 }
 

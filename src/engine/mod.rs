@@ -2,19 +2,24 @@
 //! neighbour of the call. It knows every layer and decides nothing.
 //!
 //! ```text
-//!   sockets ──► signalling thread ── Worker ─┬─ sip::agent     (sip_adapter)
+//!   sockets ──► signalling threads ─ Worker ─┬─ sip::agent     (sip_adapter)
 //!                     ▲    │                 ├─ call::Call
 //!             notices │    │ commands        ├─ media::session (media_adapter) ──► relay threads
 //!                     │    ▼                 └─ books          (books_adapter)
 //!                 books thread ── Books ── Store
 //! ```
+//!
+//! Each signalling thread has sockets and calls of its own. A message that another one owns goes there
+//! by [`handover`]; a new INVITE waits in [`waiting`] until what belongs to calls is done.
 
 pub mod books_adapter;
 pub mod books_thread;
 pub mod clock;
+pub mod handover;
+pub mod intake;
 pub mod life;
 pub mod media_adapter;
-pub mod pace;
 pub mod signalling;
 pub mod sip_adapter;
+pub mod waiting;
 pub mod worker;

@@ -1,13 +1,15 @@
 //! The signalling thread: sockets, queues and clocks around one [`Worker`].
 //!
 //! One turn of the loop: wait until something is ready; take a bounded amount from each source in
-//! a fixed order (relay, books, sockets, timers); hand out what came of it in batches. No source
-//! can starve another.
+//! a fixed order (relay, books, other workers, sockets, timers, new INVITEs); hand out what came of it
+//! in batches. No source can starve another.
 
 use super::clock;
-use super::pace::Pace;
+use super::handover::{Batch, Handed, Handover};
+use super::intake::Intake;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
+use crate::call::event::BooksEvent;
 use crate::domain::{CallKey, CallRecord, Now, Passport, Verdict};
 use crate::sip::locate;
 use crate::sip::message::{Path, Transport};
@@ -22,9 +24,11 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
 
 /// Batches of datagrams taken from one socket in a turn.
-const BATCHES_A_TURN: usize = 2;
+const BATCHES_A_TURN: usize = 8;
 /// Notices of the books taken in a turn.
 const NOTICES_A_TURN: usize = 256;
+/// Batches of other workers taken in a turn.
+const HANDED_A_TURN: usize = 8;
 
 /// Where messages are logged (DEBUG).
 const MESSAGES: &str = "leasebridge::sip";
@@ -53,8 +57,9 @@ pub trait Meter: Send {
     fn received(&self, message: &[u8]);
     /// A datagram went.
     fn sent(&self, message: &[u8]);
-    /// New calls are refused for a while, because the thread does not keep up.
-    fn shed(&self);
+    /// New INVITEs that wait, how often the thread fell behind so far, and what it handed over since
+    /// the last time to a worker that took nothing.
+    fn line(&self, waiting: usize, began: u64, lost: u64);
     /// Figures of the moment, about once a second.
     fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]);
 }
@@ -84,6 +89,8 @@ pub struct Signalling {
     pub worker: Worker,
     /// Its sockets.
     pub endpoints: Vec<UdpEndpoint>,
+    /// The way to the other workers.
+    pub handover: Handover,
     /// The books.
     pub books: Box<dyn BooksQueue>,
     /// From the books.
@@ -109,9 +116,10 @@ struct Loop {
     verifier: Box<dyn Verifier>,
     meter: Box<dyn Meter>,
     refused: VecDeque<CallNotice>,
-    pace: Pace,
-    overloaded: bool,
+    intake: Intake,
     observed: Instant,
+    /// When new INVITEs were last served.
+    served: Instant,
     calls_up: Arc<std::sync::atomic::AtomicUsize>,
 }
 
@@ -124,6 +132,7 @@ impl Signalling {
         let Self {
             worker,
             endpoints,
+            handover,
             books,
             mut notices,
             verifier,
@@ -145,15 +154,15 @@ impl Signalling {
             verifier,
             meter,
             refused: VecDeque::new(),
-            pace: Pace::default(),
-            overloaded: false,
+            intake: Intake::new(handover),
             observed: clock::now().mono,
+            served: clock::now().mono,
             calls_up,
         };
-        let mut batch = Vec::new();
+        let (mut batch, mut handed) = (Vec::new(), Vec::new());
         let now = clock::now();
         this.worker.start(now);
-        this.turn(now.mono);
+        this.turn();
         loop {
             let due = this.due();
             tokio::select! {
@@ -174,17 +183,19 @@ impl Signalling {
                     }
                     let now = clock::now();
                     for notice in batch.drain(..) {
-                        this.worker.notice(notice, now);
+                        this.notice(notice, now);
                     }
                 }
                 Some((key, verdict, signer)) = verdicts.recv() => {
                     this.worker.verdict(key, verdict, signer, clock::now());
                 }
+                () = this.intake.handover.receive(&mut handed, HANDED_A_TURN) => {}
                 () = any_readable(&this.endpoints) => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
+            this.handed(&mut handed);
             this.sockets();
-            this.turn(due);
+            this.turn();
         }
     }
 }
@@ -193,9 +204,9 @@ impl Loop {
     /// When the next turn must come without anybody asking for it.
     fn due(&self) -> Instant {
         let second = self.observed + Duration::from_secs(1);
-        self.worker
-            .poll_timeout()
-            .map_or(second, |at| at.min(second))
+        let line = self.intake.due(self.served);
+        let times = [self.worker.poll_timeout(), line];
+        times.into_iter().flatten().fold(second, Instant::min)
     }
 
     fn control(&mut self, control: Control, now: Now) {
@@ -215,19 +226,17 @@ impl Loop {
             let mut empty = false;
             let local = endpoint.get_ref().local();
             for _ in 0..BATCHES_A_TURN {
-                let (worker, meter) = (&mut self.worker, &self.meter);
-                let taken = endpoint.get_mut().receive(|bytes, remote| {
+                let (worker, meter, intake) = (&mut self.worker, &self.meter, &mut self.intake);
+                let taken = endpoint.get_mut().receive_waited(|bytes, remote, waited| {
                     meter.received(&bytes);
                     tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "received");
-                    worker.datagram(
-                        bytes,
-                        Path {
-                            transport: Transport::Udp,
-                            local,
-                            remote,
-                        },
-                        now,
-                    );
+                    let path = Path {
+                        transport: Transport::Udp,
+                        local,
+                        remote,
+                    };
+                    let since = now.mono.checked_sub(waited).unwrap_or(now.mono);
+                    intake.message(worker, (bytes, path), since, now);
                 });
                 match taken {
                     Ok(count) if count < crate::transport::udp::BATCH => empty = true,
@@ -241,17 +250,17 @@ impl Loop {
                     break;
                 }
             }
-            let worker = &mut self.worker;
+            let (worker, handover) = (&mut self.worker, &mut self.intake.handover);
             if empty {
                 endpoint.get_mut().failures(|remote| {
-                    worker.path_failed(
-                        Path {
-                            transport: Transport::Udp,
-                            local,
-                            remote,
-                        },
-                        now,
-                    );
+                    let path = Path {
+                        transport: Transport::Udp,
+                        local,
+                        remote,
+                    };
+                    worker.path_failed(path, now);
+                    // The kernel tells one of the sockets, not the one that sent.
+                    handover.tell(&Handed::Failed(path));
                 });
                 clear_readiness(endpoint);
             }
@@ -259,21 +268,28 @@ impl Loop {
     }
 
     /// Timers, then everything that the cores want done outside.
-    fn turn(&mut self, due: Instant) {
+    fn turn(&mut self) {
         let now = clock::now();
         if self.worker.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.worker.handle_timeout(now);
         }
-        self.shed(due, now);
+        self.intake.serve(&mut self.worker, clock::now);
+        self.served = clock::now().mono;
         self.outputs(now);
         // The relay first: who is told where to send his sound may do so at once.
         self.worker.flush_relay(now.mono);
         for endpoint in &mut self.endpoints {
             endpoint.get_mut().flush();
         }
+        let lost = self.intake.handover.flush();
         self.calls_up
             .store(self.worker.calls(), std::sync::atomic::Ordering::Relaxed);
-        if now.mono.saturating_duration_since(self.observed) >= Duration::from_secs(1) {
+        let second = now.mono.saturating_duration_since(self.observed) >= Duration::from_secs(1);
+        if second || lost > 0 {
+            let (waiting, began) = self.intake.line();
+            self.meter.line(waiting, began, lost);
+        }
+        if second {
             self.observed = now.mono;
             let endpoints: Vec<&UdpEndpoint> =
                 self.endpoints.iter().map(AsyncFd::get_ref).collect();
@@ -281,14 +297,28 @@ impl Loop {
         }
     }
 
-    fn shed(&mut self, due: Instant, now: Now) {
-        let overloaded = self.pace.turn(due, now.mono);
-        if overloaded != self.overloaded {
-            self.overloaded = overloaded;
-            if overloaded {
-                self.meter.shed();
-            }
-            self.worker.overloaded(overloaded, now);
+    fn notice(&mut self, notice: CallNotice, now: Now) {
+        if matches!(
+            notice.event,
+            BooksEvent::Admitted(_) | BooksEvent::Refused(_)
+        ) {
+            self.intake.answered();
+        }
+        self.worker.notice(notice, now);
+    }
+
+    /// What other workers handed over.
+    fn handed(&mut self, batches: &mut Vec<Batch>) {
+        // Whatever woke this turn.
+        self.intake.handover.take(batches, HANDED_A_TURN);
+        let mut transmits = Vec::new();
+        for batch in batches.drain(..) {
+            let mut transmit = |bytes, path| transmits.push((bytes, path));
+            self.intake
+                .open(&mut self.worker, batch, clock::now(), &mut transmit);
+        }
+        for (bytes, path) in transmits {
+            self.transmit(bytes, path);
         }
     }
 
@@ -301,17 +331,24 @@ impl Loop {
                     Output::Verify(key, passport) => self.verify(key, passport, now),
                     Output::Ended(record) => self.meter.ended(&record),
                     Output::Count(name, label) => self.meter.count(name, label),
+                    Output::Heard(trunk, heard) => {
+                        self.intake.handover.tell(&Handed::Heard(trunk, heard));
+                    }
                 }
             }
             // A refusal for want of room in the queue is an answer of the books like any other.
             let Some(notice) = self.refused.pop_front() else {
                 return;
             };
-            self.worker.notice(notice, now);
+            self.notice(notice, now);
         }
     }
 
     fn transmit(&mut self, bytes: bytes::Bytes, path: Path) {
+        if let Some(owner) = self.intake.handover.owner(&path) {
+            let handed = Handed::Transmit(bytes, path);
+            return self.intake.handover.give(owner, handed);
+        }
         let endpoint = self
             .endpoints
             .iter_mut()
@@ -336,6 +373,9 @@ impl Loop {
     }
 
     fn ask(&mut self, command: CallCommand) {
+        if command.is_admission() {
+            self.intake.asked();
+        }
         if let Err(notice) = self.books.offer(command) {
             self.meter.count("books_queue_full", "");
             self.refused.push_back(*notice);

@@ -1,7 +1,7 @@
 //! Between the call and the SIP layer: events one way, commands the other, one for one.
 
 use super::life;
-use super::worker::{Output, Worker};
+use super::worker::{Heard, Output, Worker};
 use crate::call::event::{Input, SipCommand};
 use crate::domain::{CallKey, Now};
 use crate::sip::agent;
@@ -31,7 +31,7 @@ impl Worker {
                 }
                 agent::Output::CalleeLeg(key, id) => self.tell(key, Input::CalleeLeg(id), now),
                 agent::Output::TrunkProbe(trunk, alive) => {
-                    self.watch_trunk(trunk, now, |trunks| trunks.probe(trunk, alive, now.mono));
+                    self.learn(trunk, Heard::Probe(alive), now);
                 }
                 agent::Output::TrunkHops {
                     trunk,

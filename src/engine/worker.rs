@@ -3,7 +3,7 @@
 
 use super::books_adapter::Directory;
 use crate::books::command::{CallCommand, CallNotice};
-use crate::call::event::Input;
+use crate::call::event::{Input, TrunkNews};
 use crate::call::routing::Trunks;
 use crate::call::{self, Call};
 use crate::domain::{CallId, CallKey, Now, Passport, TrunkId, Verdict};
@@ -54,6 +54,31 @@ pub enum Output {
     Verify(CallKey, Box<Passport>),
     /// Something to count: name and label.
     Count(&'static str, &'static str),
+    /// Something of a trunk that other workers are to know.
+    Heard(TrunkId, Heard),
+}
+
+/// What a worker learns of a trunk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Heard {
+    /// By a call.
+    Call(TrunkNews),
+    /// By OPTIONS: whether it answered.
+    Probe(bool),
+}
+
+impl Heard {
+    fn tell(self, trunk: TrunkId, trunks: &mut Trunks, now: Now) {
+        match self {
+            Self::Call(news) => trunks.news(trunk, news, now.mono),
+            Self::Probe(answered) => trunks.probe(trunk, answered, now.mono),
+        }
+    }
+
+    /// A trunk that is well and stays well: nothing to tell anybody.
+    const fn is_good(self) -> bool {
+        matches!(self, Self::Call(TrunkNews::Alive) | Self::Probe(true))
+    }
 }
 
 /// The worker.
@@ -156,12 +181,22 @@ impl Worker {
         self.drain_agent(now);
     }
 
-    /// New INVITEs are refused while this holds.
-    pub fn overloaded(&mut self, overloaded: bool, now: Now) {
+    /// An INVITE came that has waited for too long: refused unless it belongs to a call.
+    pub fn shed(&mut self, bytes: Bytes, path: Path, now: Now) {
         self.parts
             .agent
-            .handle(agent::Input::Overloaded(overloaded), now);
+            .handle(agent::Input::Shed(bytes, path), now);
         self.drain_agent(now);
+    }
+
+    /// Whether new calls may come from there.
+    pub fn is_inbound(&mut self, address: std::net::IpAddr) -> bool {
+        self.parts.agent.is_inbound(address)
+    }
+
+    /// Another worker has learnt something of a trunk.
+    pub fn heard(&mut self, trunk: TrunkId, heard: Heard, now: Now) {
+        self.watch_trunk(trunk, now, |trunks| heard.tell(trunk, trunks, now));
     }
 
     /// Ends every call.
@@ -277,7 +312,7 @@ impl Worker {
                 call::event::Output::Media(command) => self.ask_media(key, command, now),
                 call::event::Output::Ledger(command) => self.ask_books(key, command),
                 call::event::Output::Trunk(trunk, news) => {
-                    self.watch_trunk(trunk, now, |trunks| trunks.news(trunk, news, now.mono));
+                    self.learn(trunk, Heard::Call(news), now);
                 }
                 call::event::Output::Verify(passport) => {
                     self.outputs.push_back(Output::Verify(key, passport));
@@ -286,6 +321,17 @@ impl Worker {
             }
         }
         self.schedule(key);
+    }
+
+    /// Takes what was learnt of a trunk, and lets the other workers know. While all is well, nothing
+    /// passes between them.
+    pub(super) fn learn(&mut self, trunk: TrunkId, heard: Heard, now: Now) {
+        let told =
+            self.parts.trunks.is_shared() && !(heard.is_good() && self.parts.trunks.is_well(trunk));
+        self.heard(trunk, heard, now);
+        if told {
+            self.outputs.push_back(Output::Heard(trunk, heard));
+        }
     }
 
     /// Tells the trunks something of one of them, and the log if that took it down or brought it back.

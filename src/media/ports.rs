@@ -40,12 +40,27 @@ impl PortPool {
     /// `shards` is at least one.
     #[must_use]
     pub fn new(address: IpAddr, first: u16, last: u16, shards: usize, random: u64) -> Self {
+        Self::share(address, (first, last), shards, (0, 1), random)
+    }
+
+    /// As [`Self::new`], but only the part of one of several workers (its number, and how many there
+    /// are). The parts are even, in each shard, and have no pair in common.
+    #[must_use]
+    pub fn share(
+        address: IpAddr,
+        (first, last): (u16, u16),
+        shards: usize,
+        (worker, workers): (usize, usize),
+        random: u64,
+    ) -> Self {
         let shards = shards.max(1);
         let even = first.checked_add(first % 2);
-        let pairs: Vec<u16> = even
+        let all: Vec<u16> = even
             .into_iter()
             .flat_map(|even| (even..last).step_by(2))
             .collect();
+        let is_own = |rtp: &u16| usize::from(*rtp) / 2 / shards % workers.max(1) == worker;
+        let pairs: Vec<u16> = all.iter().copied().filter(is_own).collect();
         let start = usize::try_from(random % (pairs.len().max(1) as u64)).unwrap_or(0);
         let mut free = vec![VecDeque::new(); shards].into_boxed_slice();
         for rtp in pairs.iter().cycle().skip(start).take(pairs.len()) {
@@ -57,7 +72,7 @@ impl PortPool {
             address,
             first: even.unwrap_or(first),
             free,
-            out: vec![0; pairs.len().div_ceil(64)].into_boxed_slice(),
+            out: vec![0; all.len().div_ceil(64)].into_boxed_slice(),
             used: 0,
             retired: 0,
             refused_returns: 0,

@@ -366,6 +366,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_dropped", "stray-response"),
     ("sip_dropped", "foreign-response"),
     ("sip_dropped", "foreign-dialog"),
+    ("sip_dropped", "shed-ack"),
     ("sip_refused", "unknown-source"),
     ("sip_refused", "malformed"),
     ("sip_refused", "screening"),

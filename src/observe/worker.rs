@@ -55,7 +55,9 @@ pub struct WorkerFigures {
     transactions: AtomicU64,
     dialogs: AtomicU64,
     queue: AtomicU64,
-    shed: AtomicU64,
+    waiting: AtomicU64,
+    behind: AtomicU64,
+    lost: AtomicU64,
 }
 
 impl WorkerFigures {
@@ -93,9 +95,12 @@ impl WorkerFigures {
         self.queue.store(depth, Ordering::Relaxed);
     }
 
-    /// A call was refused because the worker is overloaded.
-    pub fn shed(&self) {
-        self.shed.fetch_add(1, Ordering::Relaxed);
+    /// New INVITEs that wait now, how often the worker fell behind so far, and messages that were
+    /// lost since the last time because another worker took nothing.
+    pub fn line(&self, waiting: u64, behind: u64, lost: u64) {
+        self.waiting.store(waiting, Ordering::Relaxed);
+        self.behind.store(behind, Ordering::Relaxed);
+        self.lost.fetch_add(lost, Ordering::Relaxed);
     }
 }
 
@@ -127,7 +132,13 @@ impl Source for WorkerFigures {
         sink.add(&catalogue::SIP_TRANSACTIONS, &[], load(&self.transactions));
         sink.add(&catalogue::SIP_DIALOGS, &[], load(&self.dialogs));
         sink.add(&catalogue::QUEUE_DEPTH, &["worker"], load(&self.queue));
-        sink.add(&catalogue::REFUSED, &["worker_overload"], load(&self.shed));
+        sink.add(&catalogue::QUEUE_DEPTH, &["invites"], load(&self.waiting));
+        sink.add(
+            &catalogue::REFUSED,
+            &["worker_overload"],
+            load(&self.behind),
+        );
+        sink.add(&catalogue::REFUSED, &["worker_handover"], load(&self.lost));
     }
 }
 

@@ -84,6 +84,15 @@ pub struct Node {
 }
 
 impl Node {
+    /// A datagram; under overload, one that has waited for too long.
+    pub fn hear(&mut self, bytes: Bytes, path: Path, overloaded: bool, now: Now) {
+        if overloaded {
+            self.worker.shed(bytes, path, now);
+        } else {
+            self.worker.datagram(bytes, path, now);
+        }
+    }
+
     /// Starts a process on what the store has. What it said so far: commits of what a crash left.
     ///
     /// # Errors
@@ -263,7 +272,7 @@ impl Node {
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
                 Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
-                Output::Count(..) => {}
+                Output::Count(..) | Output::Heard(..) => {}
             }
         }
         moved

@@ -1,4 +1,5 @@
 //! Sockets that carry SIP.
 
 pub mod resolver;
+mod stamp;
 pub mod udp;

@@ -1,5 +1,6 @@
 //! SIP over UDP: batches in, batches out, and the errors that ICMP brings back.
 
+use super::stamp;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
@@ -7,6 +8,7 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
 
 /// Datagrams taken by one system call.
 pub const BATCH: usize = 32;
@@ -60,13 +62,36 @@ impl UdpEndpoint {
     /// # Errors
     /// The socket's.
     pub fn bind(local: SocketAddr) -> io::Result<Self> {
+        Self::bind_one(local, false)
+    }
+
+    /// As many sockets on one address, each of which gets its part of what comes (`SO_REUSEPORT`: a
+    /// peer's address and port always meet the same one). One alone is bound as by [`Self::bind`].
+    ///
+    /// # Errors
+    /// The sockets'.
+    pub fn bind_group(local: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        if count <= 1 {
+            return Self::bind(local).map(|one| vec![one]);
+        }
+        // Sockets that share an address let others of the same user in. If some process has it
+        // already, that is an error as for one socket.
+        let local = Self::bind(local)?.local;
+        (0..count).map(|_| Self::bind_one(local, true)).collect()
+    }
+
+    fn bind_one(local: SocketAddr, shared: bool) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(local), Type::DGRAM, Some(Protocol::UDP))?;
         if local.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         set_buffers(&socket);
         report_icmp(&socket, local.is_ipv6())?;
+        stamp::ask(&socket)?;
         socket.set_nonblocking(true)?;
+        if shared {
+            socket.set_reuse_port(true)?;
+        }
         socket.bind(&SockAddr::from(local))?;
         let socket: UdpSocket = socket.into();
         let local = socket.local_addr()?;
@@ -104,6 +129,18 @@ impl UdpEndpoint {
     /// # Errors
     /// The socket's, but for those that only report an ICMP error of an earlier datagram.
     pub fn receive(&mut self, mut each: impl FnMut(Bytes, SocketAddr)) -> io::Result<usize> {
+        self.receive_waited(|bytes, remote, _| each(bytes, remote))
+    }
+
+    /// As [`Self::receive`], with how long each datagram has waited since the kernel took it from the
+    /// network (zero where the kernel does not say).
+    ///
+    /// # Errors
+    /// As [`Self::receive`].
+    pub fn receive_waited(
+        &mut self,
+        mut each: impl FnMut(Bytes, SocketAddr, Duration),
+    ) -> io::Result<usize> {
         // SAFETY: all-zero bytes are valid values of these plain C structures.
         let mut names: [libc::sockaddr_storage; BATCH] = unsafe { std::mem::zeroed() };
         // SAFETY: as above.
@@ -112,13 +149,16 @@ impl UdpEndpoint {
             iov_base: std::ptr::null_mut(),
             iov_len: 0,
         }; BATCH];
+        let mut stamps = [stamp::Room::EMPTY; BATCH];
         let slots = self.buffers.chunks_exact_mut(DATAGRAM);
-        for (((header, vector), name), slot) in headers
+        for ((((header, vector), name), stamp), slot) in headers
             .iter_mut()
             .zip(&mut vectors)
             .zip(&mut names)
+            .zip(&mut stamps)
             .zip(slots)
         {
+            stamp.offer(&mut header.msg_hdr);
             *vector = libc::iovec {
                 iov_base: slot.as_mut_ptr().cast(),
                 iov_len: slot.len(),
@@ -153,12 +193,14 @@ impl UdpEndpoint {
                 _ => return Err(error),
             }
         };
+        let clock = stamp::Clock::read();
         let slots = self.buffers.chunks_exact(DATAGRAM);
         for ((header, name), slot) in headers.iter().zip(&names).zip(slots).take(count) {
             let length = usize::try_from(header.msg_len).unwrap_or(0);
             if let (Some(data), Some(remote)) = (slot.get(..length), address(name)) {
                 self.counters.received += 1;
-                each(Bytes::copy_from_slice(data), remote);
+                let waited = clock.since(&header.msg_hdr);
+                each(Bytes::copy_from_slice(data), remote, waited);
             }
         }
         Ok(count)
@@ -311,7 +353,12 @@ fn report_icmp(socket: &Socket, v6: bool) -> io::Result<()> {
     }
 }
 
-fn set_option(socket: &Socket, level: i32, name: i32, value: libc::c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    socket: &Socket,
+    level: i32,
+    name: i32,
+    value: libc::c_int,
+) -> io::Result<()> {
     // SAFETY: the option's value is a live c_int of the given length.
     let result = unsafe {
         libc::setsockopt(
@@ -446,6 +493,48 @@ mod tests {
         let mut got = Vec::new();
         let count = endpoint.receive(|bytes, _| got.push(bytes)).unwrap();
         assert_eq!((count, got), (1, vec![Bytes::from_static(b"behind")]));
+    }
+
+    #[test]
+    fn how_long_a_datagram_has_waited_is_known() {
+        for local in ["127.0.0.1:0", "[::1]:0"] {
+            let (mut endpoint, peer) = pair(local);
+            let before = std::time::Instant::now();
+            peer.send_to(b"x", endpoint.local()).unwrap();
+            wait_readable(&endpoint);
+            // Busy, so that something has passed; how much is the clock's to say.
+            while before.elapsed() < Duration::from_millis(5) {}
+            let mut waits = Vec::new();
+            endpoint
+                .receive_waited(|_, _, waited| waits.push(waited))
+                .unwrap();
+            let passed = before.elapsed();
+            assert_eq!(waits.len(), 1);
+            assert!(waits[0] > Duration::ZERO && waits[0] <= passed + Duration::from_millis(1));
+        }
+    }
+
+    #[test]
+    fn a_group_shares_an_address_and_keeps_strangers_out() {
+        let mut group = UdpEndpoint::bind_group("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        let local = group[0].local();
+        assert_eq!(group[1].local(), local);
+        assert!(UdpEndpoint::bind(local).is_err());
+        assert!(UdpEndpoint::bind_group(local, 2).is_err());
+        let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+        for n in 0..20u8 {
+            peer.send_to(&[n], local).unwrap();
+        }
+        // One peer's all meet one socket, in order.
+        let mut got: Vec<Vec<u8>> = vec![Vec::new(), Vec::new()];
+        while got.iter().map(Vec::len).sum::<usize>() < 20 {
+            for (endpoint, got) in group.iter_mut().zip(&mut got) {
+                endpoint.receive(|bytes, _| got.push(bytes[0])).unwrap();
+            }
+        }
+        got.sort();
+        assert!(got[0].is_empty());
+        assert_eq!(got[1], (0..20).collect::<Vec<u8>>());
     }
 
     #[test]

@@ -163,6 +163,8 @@ struct World {
     leased: Vec<String>,
     lines: Vec<Line>,
     kept: VecDeque<(Bytes, Path)>,
+    /// New INVITEs have waited for too long.
+    overloaded: bool,
     /// What the callee's carrier was asked and may still answer.
     asked: VecDeque<Message>,
     /// Records by call id.
@@ -233,6 +235,7 @@ impl World {
             leased: Vec::new(),
             lines: Vec::new(),
             kept: VecDeque::new(),
+            overloaded: false,
             asked: VecDeque::new(),
             ended: BTreeMap::new(),
         };
@@ -323,7 +326,7 @@ impl World {
                 let now = self.time();
                 match what & 1 {
                     0 => self.worker.draining(on, now),
-                    _ => self.worker.overloaded(on, now),
+                    _ => self.overloaded = on,
                 }
                 self.settle();
             }
@@ -519,8 +522,7 @@ impl World {
             return;
         }
         let (bytes, from) = self.kept[steps.below(self.kept.len())].clone();
-        let now = self.time();
-        self.worker.datagram(bytes, from, now);
+        self.hear(bytes, from);
         self.settle();
     }
 
@@ -530,9 +532,18 @@ impl World {
             self.kept.pop_front();
         }
         self.kept.push_back((bytes.clone(), from));
-        let now = self.time();
-        self.worker.datagram(bytes, from, now);
+        self.hear(bytes, from);
         self.settle();
+    }
+
+    /// Hands a datagram over; while overloaded, an INVITE as one that has waited for too long.
+    fn hear(&mut self, bytes: Bytes, from: Path) {
+        let now = self.time();
+        if self.overloaded && bytes.starts_with(b"INVITE ") {
+            self.worker.shed(bytes, from, now);
+        } else {
+            self.worker.datagram(bytes, from, now);
+        }
     }
 
     // ---- what comes of it

@@ -140,3 +140,29 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn workers_share_all_pairs_evenly_and_none_twice() {
+    for (shards, workers) in [(1, 2), (2, 2), (3, 4)] {
+        let mut seen = std::collections::BTreeSet::new();
+        for worker in 0..workers {
+            let address = std::net::IpAddr::from([127, 0, 0, 1]);
+            let mut pool = PortPool::share(address, (20_000, 20_239), shards, (worker, workers), 7);
+            assert_eq!(pool.count().free, 120 / workers);
+            for shard in 0..shards {
+                let mut taken = 0;
+                while let Some(pair) = pool.take(shard) {
+                    assert!(seen.insert(pair.rtp));
+                    assert_eq!(PortPool::shard_of(pair, shards), shard);
+                    taken += 1;
+                    if taken == 1 {
+                        pool.give(pair);
+                        seen.remove(&pair.rtp);
+                    }
+                }
+                assert_eq!(taken, 120 / workers / shards + 1);
+            }
+        }
+        assert_eq!(seen.len(), 120);
+    }
+}

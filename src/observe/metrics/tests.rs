@@ -199,7 +199,7 @@ fn workers_are_summed() {
         figures.set_repeats(2, 3);
         figures.set_alive(4, 5, 6);
         figures.set_queue(7);
-        figures.shed();
+        figures.line(3, 1, 5);
         assert_eq!(figures.calls(), 4);
         metrics.add_source(figures);
     }
@@ -224,7 +224,9 @@ fn workers_are_summed() {
         ("leasebridge_sip_transactions", 10.0),
         ("leasebridge_sip_dialogs", 12.0),
         ("leasebridge_queue_depth{queue=\"worker\"}", 14.0),
+        ("leasebridge_queue_depth{queue=\"invites\"}", 6.0),
         ("leasebridge_refused_total{bound=\"worker_overload\"}", 2.0),
+        ("leasebridge_refused_total{bound=\"worker_handover\"}", 10.0),
     ] {
         assert_value(&metrics, start, expected);
     }

@@ -39,6 +39,7 @@ impl World {
                 self.crashed_at = None;
                 self.invites.clear();
                 self.draining = false;
+                self.overloaded = false;
                 if !self.ledger.open.is_empty() {
                     return Err("a call of an earlier life is still open".to_owned());
                 }

@@ -91,6 +91,8 @@ pub struct World {
     clock_shift: i64,
     probing: bool,
     draining: bool,
+    /// New INVITEs are shed.
+    overloaded: bool,
     /// INVITEs of this life, and how often each came to an end.
     invites: BTreeMap<String, u32>,
     ended: BTreeSet<CallId>,
@@ -158,6 +160,7 @@ impl World {
             clock_shift: 0,
             probing: weather.probes,
             draining: false,
+            overloaded: false,
             invites: BTreeMap::new(),
             ended: BTreeSet::new(),
             crashed_at: None,
@@ -327,8 +330,7 @@ impl World {
                             self.draining = draining;
                         }
                         Event::Overload(overloaded) => {
-                            node.worker.overloaded(overloaded, now);
-                            self.draining = overloaded;
+                            self.overloaded = overloaded;
                         }
                         _ => {}
                     }

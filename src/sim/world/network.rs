@@ -48,18 +48,18 @@ impl World {
         let Some(node) = &mut self.node else { return };
         if self.weather.wild && self.chance.percent(20) {
             let bytes = mangled(&bytes, &mut self.chance);
-            node.worker.datagram(bytes, path(from), now);
+            node.hear(bytes, path(from), self.overloaded, now);
         }
         let caller = is_caller_side(from);
         self.wire.received(&text, caller, self.now);
         let invite = text.starts_with("INVITE") && text::tag(text::header(&text, "To")).is_empty();
         // Who must prove a password and does not makes no call.
         let proven = !self.weather.proves || !text::header(&text, "Authorization").is_empty();
-        if caller && invite && proven && !self.draining {
+        if caller && invite && proven && !self.draining && !self.overloaded {
             let id = text::header(&text, "Call-ID").to_owned();
             self.invites.entry(id).or_default();
         }
-        node.worker.datagram(bytes, path(from), now);
+        node.hear(bytes, path(from), self.overloaded, now);
     }
 
     /// Everybody who is up sends what sound there is, and strangers try to be heard.

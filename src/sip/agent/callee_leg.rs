@@ -33,7 +33,7 @@ use super::vouching;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::session_timer::SessionTimer;
-use crate::sip::dialog::{Dialog, Tag, branch, call_id, reliable};
+use crate::sip::dialog::{Dialog, Tag, branch, reliable};
 use crate::sip::message::{Header, Message, Method, NameAddr, Path};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
@@ -472,7 +472,7 @@ impl Attempt {
         let core = &mut *wire.core;
         let tag = Tag::draw(&mut *core.entropy);
         let branch = branch(&mut *core.entropy);
-        let call_id = call_id(&mut *core.entropy);
+        let call_id = core.call_id();
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;

@@ -13,6 +13,7 @@ use crate::sip::dialog::{Tag, branch};
 use crate::sip::digest::Gate;
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Method, Path};
+use crate::sip::steering::Shard;
 use crate::sip::transaction::{self, TransactionId, Transactions};
 use bytes::Bytes;
 use hashbrown::HashMap;
@@ -105,6 +106,8 @@ pub(super) struct Core {
     pub(super) sources: Sources,
     /// Hops that rest.
     pub(super) hops: Hops,
+    /// Which of several workers this is.
+    pub(super) shard: Shard,
     pub(super) entropy: Box<dyn Entropy>,
     pub(super) transactions: Transactions,
     pub(super) owners: HashMap<TransactionId, Owner>,
@@ -136,6 +139,7 @@ impl Core {
             settings,
             sources,
             hops: Hops::default(),
+            shard: Shard::default(),
             entropy,
             owners: HashMap::new(),
             dialogs: HashMap::new(),
@@ -215,6 +219,11 @@ impl Core {
     #[cfg(test)]
     pub(super) fn timers(&self) -> usize {
         self.timers.len() + self.sessions.len()
+    }
+
+    /// A Call-ID for a leg or a question of ours.
+    pub(super) fn call_id(&mut self) -> Box<str> {
+        self.shard.call_id(&mut *self.entropy)
     }
 
     /// T1.

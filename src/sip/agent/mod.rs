@@ -66,6 +66,7 @@ use super::transaction::{self, TransactionId};
 use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, Now, Side, TrunkId};
 use crate::sip::dialog::Tag;
+use crate::sip::steering::Shard;
 use bytes::Bytes;
 use compose::Refusal;
 use hashbrown::HashMap;
@@ -95,8 +96,9 @@ pub enum Input {
     Draining(bool),
     /// What the DNS says of a target: its hops in the order of their ranks; none: it has none.
     Hops(Box<(locate::Target, Vec<locate::Hop>)>),
-    /// Overloaded: new INVITEs get 503 with Retry-After.
-    Overloaded(bool),
+    /// A datagram came that is an INVITE and has waited for too long: 503 with Retry-After, unless
+    /// it belongs to a call that is there.
+    Shed(Bytes, Path),
 }
 
 /// What the agent reports and asks for.
@@ -164,7 +166,8 @@ pub struct Agent {
     /// Keeps outsiders from choosing Call-IDs that meet in `invites`.
     seed: u64,
     draining: bool,
-    overloaded: bool,
+    /// When an INVITE was last answered 503 unread.
+    last_shed: Option<Instant>,
     started: bool,
     /// The leg that the message in work belongs to, and its To, if it is a failure response to an
     /// INVITE of ours: the transaction layer answers it by an ACK of its own.
@@ -184,10 +187,23 @@ impl Agent {
             invites: HashMap::new(),
             seed,
             draining: false,
-            overloaded: false,
+            last_shed: None,
             started: false,
             failing: None,
         }
+    }
+
+    /// The same agent as one of several workers: its Call-IDs lead to it, and the first one asks the
+    /// trunks for all.
+    #[must_use]
+    pub fn at(mut self, shard: Shard) -> Self {
+        self.core.shard = shard;
+        self
+    }
+
+    /// Whether new calls may come from there.
+    pub fn is_inbound(&mut self, address: IpAddr) -> bool {
+        matches!(self.core.sources.find(address), Source::Inbound(_))
     }
 
     /// Takes what happened. [`Agent::poll_output`] then has what comes of it.
@@ -195,7 +211,8 @@ impl Agent {
         self.core.wall = now.wall;
         self.start(now.mono);
         match input {
-            Input::Datagram(bytes, path) => self.on_datagram(bytes, path, now),
+            Input::Datagram(bytes, path) => self.on_datagram(bytes, path, false, now),
+            Input::Shed(bytes, path) => self.on_datagram(bytes, path, true, now),
             Input::PathFailed(path) => {
                 let input = transaction::Input::PathFailed(path);
                 self.core.transactions.handle(input, now.mono);
@@ -210,7 +227,6 @@ impl Agent {
             }
             Input::Hops(found) => self.core.take_hops(&found.0, &found.1, now.mono),
             Input::Draining(draining) => self.draining = draining,
-            Input::Overloaded(overloaded) => self.overloaded = overloaded,
         }
         self.drain(now);
     }
@@ -291,9 +307,9 @@ impl Agent {
 
     // ---- datagrams ----
 
-    fn on_datagram(&mut self, datagram: Bytes, path: Path, now: Now) {
+    fn on_datagram(&mut self, datagram: Bytes, path: Path, shed: bool, now: Now) {
         match codec::first_line_peek(&datagram) {
-            Peek::Request(method) => self.on_raw_request(method, datagram, path, now),
+            Peek::Request(method) => self.on_raw_request(method, (datagram, path), shed, now),
             Peek::Response => match codec::parse(datagram) {
                 Ok(message) if self.is_heard(&message, path) => self.receive(message, path, now),
                 Ok(_) => self.core.count("sip_dropped", "foreign-response"),
@@ -307,19 +323,34 @@ impl Agent {
         }
     }
 
-    fn on_raw_request(&mut self, method: Method, datagram: Bytes, path: Path, now: Now) {
+    fn on_raw_request(
+        &mut self,
+        method: Method,
+        (datagram, path): (Bytes, Path),
+        shed: bool,
+        now: Now,
+    ) {
         let source = self.core.sources.find(path.remote.ip());
         if source == Source::Unknown {
             return self.on_unknown(&datagram, path);
         }
-        let shedding = self.draining || self.overloaded || self.core.transactions.is_full();
-        if shedding && method == Method::Invite && matches!(source, Source::Inbound(_)) {
-            let call_id = shedding::outside_dialog(&datagram);
-            let known =
-                call_id.is_none_or(|call_id| self.invites.contains_key(&self.hash(call_id)));
-            if !known {
-                return self.shed(&datagram, path);
-            }
+        let shedding = shed || self.draining || self.core.transactions.is_full();
+        let may_call = method == Method::Invite && matches!(source, Source::Inbound(_));
+        if shedding
+            && may_call
+            && let Some(call_id) = self.may_be_shed(&datagram)
+        {
+            let reason = if self.draining {
+                "draining"
+            } else if shed {
+                "overloaded"
+            } else {
+                "table-full"
+            };
+            return self.shed(&datagram, (call_id, reason), path, now.mono);
+        }
+        if method == Method::Ack && self.is_ack_of_shed(&datagram, now.mono) {
+            return self.core.count("sip_dropped", "shed-ack");
         }
         match codec::parse(datagram.clone()) {
             Ok(message) if !self.is_welcome(source, &message, path) => {
@@ -420,30 +451,6 @@ impl Agent {
         self.core.count("sip_refused", "unknown-source");
         let tag = Tag::draw(&mut *self.core.entropy).to_string();
         let refusal = codec::refuse(datagram, 403, codec::phrase(403), &[], &tag, path);
-        if let Some((bytes, path)) = refusal {
-            self.core.emit(Output::Transmit(bytes, path));
-        }
-    }
-
-    /// 503 with Retry-After, unread (sip-bridging 2).
-    fn shed(&mut self, datagram: &[u8], path: Path) {
-        let label = if self.draining {
-            "draining"
-        } else if self.overloaded {
-            "overloaded"
-        } else {
-            "table-full"
-        };
-        self.core.count("sip_refused", label);
-        let seconds = RETRY_AFTER
-            .saturating_add(self.core.below(RETRY_AFTER))
-            .to_string();
-        let tag = Tag::draw(&mut *self.core.entropy).to_string();
-        let extra = [
-            (Header::RetryAfter, seconds.as_str()),
-            (Header::Reason, "Q.850;cause=42"),
-        ];
-        let refusal = codec::refuse(datagram, 503, codec::phrase(503), &extra, &tag, path);
         if let Some((bytes, path)) = refusal {
             self.core.emit(Output::Transmit(bytes, path));
         }

@@ -6,7 +6,7 @@ use super::core::{Core, Owner, Timer};
 use super::credentials::{Logins, Probe};
 use super::hops::{SILENCE, Tried};
 use crate::domain::TrunkId;
-use crate::sip::dialog::{Tag, branch, call_id};
+use crate::sip::dialog::{Tag, branch};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::{self, TransactionId};
 use std::time::Instant;
@@ -36,7 +36,10 @@ impl Probes {
     /// Takes the trunks of new settings. One that was not asked before is asked at once; one that
     /// was keeps its time.
     pub(super) fn configure(&mut self, core: &mut Core, now: Instant) {
-        let wanted: Vec<bool> = core.settings.trunks.iter().map(is_wanted).collect();
+        // One worker asks for all: what it hears is told to the others.
+        let asks = core.shard.index() == 0;
+        let wanted = |trunk| asks && is_wanted(trunk);
+        let wanted: Vec<bool> = core.settings.trunks.iter().map(wanted).collect();
         self.trunks
             .resize(wanted.len().max(self.trunks.len()), Turn::default());
         for (place, probe) in self.trunks.iter_mut().enumerate() {
@@ -154,7 +157,7 @@ fn ask(
     now: Instant,
 ) -> Option<TransactionId> {
     let branch = branch(&mut *core.entropy);
-    let call_id = call_id(&mut *core.entropy);
+    let call_id = core.call_id();
     let tag = Tag::draw(&mut *core.entropy);
     let target = core
         .settings

@@ -1,54 +1,68 @@
-//! Telling a new INVITE from one that belongs to a call that is up, without parsing it: what
-//! decides who is shed under overload and while draining (sip-bridging 2). A repeated INVITE, or
-//! one inside a dialog, must not be answered 503: that would end a call.
+//! Refusing a new INVITE unread, under overload and while draining (sip-bridging 2). A repeated
+//! INVITE, or one inside a dialog, must not be answered 503: that would end a call.
+//!
+//! What is shed leaves nothing behind, so the same INVITE must get the same To tag each time (RFC
+//! 3261 §8.2.7): the tag is a hash of the Call-ID. By it the ACK that comes back is known, and
+//! dropped as cheaply as the INVITE was.
 
-use crate::sip::codec::MAX_HEADERS;
+use super::{Agent, Output, RETRY_AFTER};
+use crate::sip::codec::{self, glance};
+use crate::sip::dialog::Tag;
+use crate::sip::message::{Header, Path};
+use std::time::{Duration, Instant};
 
-/// Call-ID of a request that belongs to no dialog; `None` if it belongs to one (To has a tag), or
-/// if that cannot be told so cheaply.
-pub(super) fn outside_dialog(datagram: &[u8]) -> Option<&[u8]> {
-    let mut call_id = None;
-    let mut to = None;
-    for line in datagram
-        .split(|byte| *byte == b'\n')
-        .skip(1)
-        .take(MAX_HEADERS)
-    {
-        let line = line.trim_ascii_end();
-        if line.is_empty() {
-            break;
-        }
-        let Some(colon) = line.iter().take(12).position(|byte| *byte == b':') else {
-            continue;
-        };
-        let (name, value) = line.split_at_checked(colon)?;
-        let name = name.trim_ascii_end();
-        let value = value.get(1..).unwrap_or_default().trim_ascii();
-        if name.eq_ignore_ascii_case(b"to") || name.eq_ignore_ascii_case(b"t") {
-            to = Some(value);
-        } else if name.eq_ignore_ascii_case(b"call-id") || name.eq_ignore_ascii_case(b"i") {
-            call_id = Some(value);
-        }
-        if call_id.is_some() && to.is_some() {
-            break;
+/// So long after the last 503 ACKs are looked at for its tag (RFC 3261 §17.1.1.2: 64*T1).
+const ACKS_FOR: Duration = Duration::from_secs(32);
+
+impl Agent {
+    /// Call-ID of a new INVITE that may be shed: it belongs to no dialog and repeats nothing.
+    pub(super) fn may_be_shed<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
+        let call_id = glance(datagram).new_call()?;
+        (!self.invites.contains_key(&self.hash(call_id))).then_some(call_id)
+    }
+
+    /// 503 with Retry-After, unread (sip-bridging 2).
+    pub(super) fn shed(
+        &mut self,
+        datagram: &[u8],
+        (call_id, reason): (&[u8], &'static str),
+        path: Path,
+        now: Instant,
+    ) {
+        self.core.count("sip_refused", reason);
+        self.last_shed = Some(now);
+        let seconds = RETRY_AFTER
+            .saturating_add(self.core.below(RETRY_AFTER))
+            .to_string();
+        let tag = self.shed_tag(call_id).to_string();
+        let extra = [
+            (Header::RetryAfter, seconds.as_str()),
+            (Header::Reason, "Q.850;cause=42"),
+        ];
+        let refusal = codec::refuse(datagram, 503, codec::phrase(503), &extra, &tag, path);
+        if let Some((bytes, path)) = refusal {
+            self.core.emit(Output::Transmit(bytes, path));
         }
     }
-    let tagged = to?
-        .windows(4)
-        .any(|window| window.eq_ignore_ascii_case(b"tag="));
-    call_id.filter(|_| !tagged)
-}
 
-#[cfg(test)]
-mod tests {
-    use super::outside_dialog;
+    /// Whether an ACK is to a 503 of ours that left nothing behind.
+    pub(super) fn is_ack_of_shed(&self, datagram: &[u8], now: Instant) -> bool {
+        let recent = |at| now.saturating_duration_since(at) < ACKS_FOR;
+        if !self.last_shed.is_some_and(recent) {
+            return false;
+        }
+        let seen = glance(datagram);
+        let tag = seen
+            .to_tag()
+            .and_then(|tag| std::str::from_utf8(tag).ok())
+            .and_then(Tag::read);
+        match (seen.call_id, tag) {
+            (Some(call_id), Some(tag)) => tag == self.shed_tag(call_id),
+            _ => false,
+        }
+    }
 
-    #[test]
-    fn a_tag_in_to_makes_the_difference() {
-        let new = b"INVITE sip:a@b SIP/2.0\r\nt: <sip:a@b>\r\nI : abc@d \r\n\r\n";
-        assert_eq!(outside_dialog(new), Some(b"abc@d".as_slice()));
-        let inside = b"INVITE sip:a@b SIP/2.0\r\nTo: <sip:a@b>;Tag=x\r\nCall-ID: abc\r\n\r\n";
-        assert_eq!(outside_dialog(inside), None);
-        assert_eq!(outside_dialog(b"INVITE sip:a@b SIP/2.0\r\n\r\n"), None);
+    fn shed_tag(&self, call_id: &[u8]) -> Tag {
+        Tag(self.hash(call_id).rotate_left(17) ^ self.seed)
     }
 }

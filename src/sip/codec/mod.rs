@@ -35,6 +35,7 @@
 
 mod address;
 mod framing;
+mod glance;
 mod names;
 mod refusal;
 mod typed;
@@ -46,6 +47,7 @@ mod tests;
 
 pub use address::{param, percent_decode};
 pub use framing::{MAX_DATAGRAM, MAX_HEADERS, MAX_LINE};
+pub use glance::{Glance, glance};
 pub use names::phrase;
 pub use refusal::{Fault, ParseError, Peek, first_line_peek, refuse};
 pub use typed::typed;

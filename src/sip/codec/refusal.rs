@@ -247,7 +247,15 @@ fn echo_via(writer: &mut Writer, value: &str, received: Path, path: &mut Option<
     }
 }
 
-/// The header lines that can be made out, leniently: any line end, folded lines joined, what is
+/// What a response repeats of its request (RFC 3261 §8.2.6.2).
+const fn is_echoed(name: Header) -> bool {
+    matches!(
+        name,
+        Header::Via | Header::From | Header::To | Header::CallId | Header::CSeq
+    )
+}
+
+/// The header lines to be echoed that can be made out, leniently: any line end, folded lines joined, what is
 /// too long or has no name passed over.
 fn lines(datagram: &[u8]) -> impl Iterator<Item = (Header, Cow<'_, str>)> {
     let mut rest = datagram.get(leading_blank(datagram)..).unwrap_or_default();
@@ -258,7 +266,8 @@ fn lines(datagram: &[u8]) -> impl Iterator<Item = (Header, Cow<'_, str>)> {
         .filter_map(|line| {
             let at = memchr::memchr(b':', line)?;
             let name = std::str::from_utf8(line.get(..at)?.trim_ascii_end()).ok()?;
-            Some((names::header(name), cleaned(line.get(at + 1..)?)))
+            let name = names::header(name);
+            is_echoed(name).then_some((name, cleaned(line.get(at + 1..)?)))
         })
 }
 

@@ -264,30 +264,59 @@ fn an_unknown_source_gets_nothing_or_403() {
 
 #[test]
 fn while_draining_new_calls_are_shed_and_old_ones_are_not() {
-    for input in [Input::Draining(true), Input::Overloaded(true)] {
-        let mut world = World::new();
-        let Up { mut caller, .. } = up(&mut world);
-        world.input(input);
-        let mut other = End::caller();
-        other.call_id = "another".into();
-        other.branches = 7;
-        world.receive(CALLER, other.invite());
-        let response = world.response(CALLER, 503);
-        assert!(response.get(Header::RetryAfter).is_some());
-        assert_eq!(response.get(Header::Reason), Some("Q.850;cause=42"));
-        world.receive(CALLER, other.ack_failure(&response));
-        world.quiet();
-        world.receive(CALLER, End::caller().invite()); // a late repeat of the first
-        world.quiet();
-        world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
-        world.response(CALLER, 100);
-        world.event(Side::Caller);
-        world.input(Input::Draining(false));
-        world.input(Input::Overloaded(false));
-        world.receive(CALLER, other.invite());
-        world.response(CALLER, 100);
-        world.invited();
-    }
+    let mut world = World::new();
+    let Up { mut caller, .. } = up(&mut world);
+    world.input(Input::Draining(true));
+    let mut other = End::caller();
+    other.call_id = "another".into();
+    other.branches = 7;
+    world.receive(CALLER, other.invite());
+    let response = world.response(CALLER, 503);
+    assert!(response.get(Header::RetryAfter).is_some());
+    assert_eq!(response.get(Header::Reason), Some("Q.850;cause=42"));
+    world.receive(CALLER, other.ack_failure(&response));
+    world.quiet();
+    world.receive(CALLER, End::caller().invite()); // a late repeat of the first
+    world.quiet();
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.response(CALLER, 100);
+    world.event(Side::Caller);
+    world.input(Input::Draining(false));
+    world.receive(CALLER, other.invite());
+    world.response(CALLER, 100);
+    world.invited();
+}
+
+/// RFC 3261 §8.2.7: who keeps nothing answers the same request with the same tag; the ACK to it
+/// costs no reading.
+#[test]
+fn an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not() {
+    let mut world = World::new();
+    let Up { mut caller, .. } = up(&mut world);
+    let mut other = End::caller();
+    other.call_id = "another".into();
+    other.branches = 7;
+    let invite: Bytes = other.invite().into();
+    world.shed(CALLER, invite.clone());
+    let response = world.response(CALLER, 503);
+    assert!(response.get(Header::RetryAfter).is_some());
+    world.shed(CALLER, invite);
+    let again = world.response(CALLER, 503);
+    assert_eq!(again.to_tag(), response.to_tag());
+    world.receive(CALLER, other.ack_failure(&response));
+    world.quiet();
+    assert_eq!(world.counted.last(), Some(&("sip_dropped", "shed-ack")));
+
+    world.shed(CALLER, End::caller().invite()); // a late repeat of the first
+    world.quiet();
+    world.shed(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.response(CALLER, 100);
+    world.event(Side::Caller);
+    world.shed("192.0.2.99:5060", other.invite()); // nobody's
+    world.quiet();
+    world.receive(CALLER, other.invite());
+    world.response(CALLER, 100);
+    world.invited();
 }
 
 #[test]

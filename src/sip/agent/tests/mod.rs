@@ -59,6 +59,14 @@ fn address(text: &str) -> SocketAddr {
     text.parse().unwrap()
 }
 
+fn from_there(from: &str) -> Path {
+    Path {
+        transport: Transport::Udp,
+        local: address(US),
+        remote: address(from),
+    }
+}
+
 fn number(digits: &str) -> E164 {
     E164::from_digits(digits).unwrap()
 }
@@ -190,12 +198,12 @@ impl World {
     }
 
     fn receive(&mut self, from: &str, bytes: impl Into<Bytes>) {
-        let path = Path {
-            transport: Transport::Udp,
-            local: address(US),
-            remote: address(from),
-        };
-        self.input(Input::Datagram(bytes.into(), path));
+        self.input(Input::Datagram(bytes.into(), from_there(from)));
+    }
+
+    /// What has waited for too long.
+    fn shed(&mut self, from: &str, bytes: impl Into<Bytes>) {
+        self.input(Input::Shed(bytes.into(), from_there(from)));
     }
 
     fn command(&mut self, key: CallKey, command: SipCommand) {

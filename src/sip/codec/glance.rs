@@ -1,0 +1,182 @@
+//! A look at a message that is not read: what decides which worker it belongs to, and whether it
+//! may wait (RFC 3261 §7.3). It costs a search for line ends; nothing is checked and nothing copied.
+
+use super::framing::{MAX_HEADERS, leading_blank};
+use super::refusal::{Peek, first_line_peek};
+use crate::sip::message::Method;
+use memchr::memchr;
+
+/// What a glance shows. The parser may still refuse the message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Glance<'a> {
+    /// What the first line looks like.
+    pub first: Peek,
+    /// Call-ID, if it was found.
+    pub call_id: Option<&'a [u8]>,
+    /// To, with what is folded onto it, if it was found.
+    to: Option<&'a [u8]>,
+}
+
+impl<'a> Glance<'a> {
+    /// Call-ID of an INVITE that belongs to no dialog (its To has no tag). `None` for anything else,
+    /// and where it cannot be told so cheaply.
+    #[must_use]
+    pub fn new_call(&self) -> Option<&'a [u8]> {
+        if self.first != Peek::Request(Method::Invite) {
+            return None;
+        }
+        self.outside_dialog()
+    }
+
+    /// Call-ID of a request that belongs to no dialog, as far as can be told.
+    #[must_use]
+    pub fn outside_dialog(&self) -> Option<&'a [u8]> {
+        let tagged = self
+            .to?
+            .windows(4)
+            .any(|window| window.eq_ignore_ascii_case(b"tag="));
+        self.call_id.filter(|_| !tagged)
+    }
+
+    /// Tag of To, as written.
+    #[must_use]
+    pub fn to_tag(&self) -> Option<&'a [u8]> {
+        let to = self.to?;
+        let at = to
+            .windows(4)
+            .rposition(|window| window.eq_ignore_ascii_case(b"tag="))?;
+        let tag = to.get(at + 4..)?;
+        let end = tag
+            .iter()
+            .position(|byte| matches!(byte, b';' | b' ' | b'\t' | b'\r' | b'\n'));
+        tag.get(..end.unwrap_or(tag.len()))
+    }
+}
+
+/// Looks at a message.
+#[must_use]
+pub fn glance(datagram: &[u8]) -> Glance<'_> {
+    let mut found = Glance {
+        first: first_line_peek(datagram),
+        call_id: None,
+        to: None,
+    };
+    if !matches!(found.first, Peek::Request(_) | Peek::Response) {
+        return found;
+    }
+    let mut rest = datagram.get(leading_blank(datagram)..).unwrap_or_default();
+    for _ in 0..=MAX_HEADERS {
+        let Some(end) = memchr(b'\n', rest) else {
+            break;
+        };
+        rest = rest.get(end + 1..).unwrap_or_default();
+        match rest.first() {
+            Some(b'C' | b'c' | b'I' | b'i') if found.call_id.is_none() => {
+                found.call_id = value(rest, b"call-id", b'i').and_then(word);
+            }
+            Some(b'T' | b't') if found.to.is_none() => {
+                found.to = value(rest, b"to", b't').map(folded);
+            }
+            Some(b'\r' | b'\n') | None => break,
+            _ => {}
+        }
+        if found.call_id.is_some() && found.to.is_some() {
+            break;
+        }
+    }
+    found
+}
+
+/// What follows the colon, if the line has that name, in full or compact.
+fn value<'a>(line: &'a [u8], full: &[u8], compact: u8) -> Option<&'a [u8]> {
+    let rest = match line.split_at_checked(full.len()) {
+        Some((name, rest)) if name.eq_ignore_ascii_case(full) => rest,
+        _ => match line.split_first() {
+            Some((name, rest)) if name.eq_ignore_ascii_case(&compact) => rest,
+            _ => return None,
+        },
+    };
+    let colon = rest
+        .iter()
+        .position(|byte| !matches!(byte, b' ' | b'\t'))
+        .filter(|at| rest.get(*at) == Some(&b':'))?;
+    rest.get(colon + 1..)
+}
+
+/// The first word of a value. It may stand on a folded line (RFC 3261 §7.3.1).
+fn word(value: &[u8]) -> Option<&[u8]> {
+    let white = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
+    let value = folded(value);
+    let start = value.iter().position(|byte| !white(byte))?;
+    let word = value.get(start..)?;
+    let end = word.iter().position(white).unwrap_or(word.len());
+    word.get(..end)
+}
+
+/// A value up to the end of its line, with the lines that are folded onto it.
+fn folded(value: &[u8]) -> &[u8] {
+    let mut at = 0;
+    loop {
+        let tail = value.get(at..).unwrap_or_default();
+        let Some(end) = memchr(b'\n', tail) else {
+            return value;
+        };
+        at += end + 1;
+        if !matches!(value.get(at), Some(b' ' | b'\t')) {
+            return value.get(..at).unwrap_or(value);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    #[test]
+    fn a_call_id_is_found_as_the_parser_finds_it() {
+        let spellings = [
+            "Call-ID: abc@d",
+            "CALL-ID :\tabc@d ",
+            "i:abc@d",
+            "I : abc@d",
+            "Call-ID:\r\n abc@d",
+            "call-id: \r\n\t abc@d  ",
+        ];
+        for spelling in spellings {
+            let text = format!(
+                "BYE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bKx\r\nContact: <sip:x@y>\r\n\
+                 Max-Forwards: 70\r\nTo: <sip:a@b>;tag=q\r\nFrom: <sip:c@d>;tag=1\r\n{spelling}\r\n\
+                 CSeq: 1 BYE\r\n\r\n"
+            );
+            let seen = glance(text.as_bytes());
+            assert_eq!(seen.call_id, Some(b"abc@d".as_slice()), "{spelling:?}");
+            let parsed = super::super::parse(Bytes::from(text)).unwrap();
+            assert_eq!(parsed.call_id(), "abc@d", "{spelling:?}");
+        }
+    }
+
+    #[test]
+    fn a_tag_in_to_makes_the_difference() {
+        let new = b"INVITE sip:a@b SIP/2.0\r\nt: <sip:a@b>\r\nI : abc@d \r\n\r\n";
+        assert_eq!(glance(new).new_call(), Some(b"abc@d".as_slice()));
+        assert_eq!(glance(new).to_tag(), None);
+        let inside =
+            b"INVITE sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\n ;Tag=x;y\r\nCall-ID: abc\r\n\r\n";
+        assert_eq!(glance(inside).new_call(), None);
+        assert_eq!(glance(inside).to_tag(), Some(b"x".as_slice()));
+        assert_eq!(glance(inside).call_id, Some(b"abc".as_slice()));
+        assert_eq!(glance(b"INVITE sip:a@b SIP/2.0\r\n\r\n").new_call(), None);
+        let cancel = b"CANCEL sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\nCall-ID: abc\r\n\r\n";
+        assert_eq!(glance(cancel).new_call(), None);
+    }
+
+    #[test]
+    fn nothing_is_looked_for_below_the_head() {
+        let body = b"INVITE sip:a@b SIP/2.0\r\nTo: <sip:a@b>\r\n\r\nCall-ID: abc\r\n\r\n";
+        assert_eq!(glance(body).call_id, None);
+        for odd in [b"\r\n\r\n".as_slice(), b"", b"\0\0", b"Call-ID: a\r\n"] {
+            assert_eq!(glance(odd).call_id, None);
+        }
+    }
+}
