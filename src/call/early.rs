@@ -167,7 +167,9 @@ impl Call {
         self.sip(SipCommand::EarlyAnswer(exchange.by, fork, body));
         let Some(setup) = &mut self.setup else { return };
         setup.agreed = Some(fork);
-        let next = setup.offers.pop_front();
+        // Once a fork is answered, the others' offers are nobody's.
+        let early = matches!(self.state, State::Dialling | State::Ringing);
+        let next = setup.offers.pop_front().filter(|_| early);
         if setup.selected != Some(fork) {
             setup.selected = Some(fork);
             self.media(MediaCommand::Select(fork));
@@ -201,15 +203,16 @@ impl Call {
     }
 
     /// Whether both sides have the descriptions of the fork that is answered for good, or are about
-    /// to. An exchange in another fork comes to nothing.
+    /// to. An exchange in another fork comes to nothing, and so does an offer that is not sent yet.
     pub(super) fn is_agreed(&mut self, fork: Fork) -> bool {
         let agreed = self.setup.as_ref().and_then(|setup| setup.agreed);
         let Some(exchange) = self.exchange else {
             return agreed == Some(fork);
         };
-        let Some(other) = exchange.early.filter(|early| *early != fork) else {
+        let other = exchange.early.unwrap_or(fork);
+        if other == fork && exchange.stage != Stage::Offering {
             return true;
-        };
+        }
         self.exchange = None;
         self.media(MediaCommand::Rollback);
         let cause = Cause { sip: 487, q850: 0 };

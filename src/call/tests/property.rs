@@ -1,6 +1,7 @@
 //! Any events in any order: the call ends, once, with one record that adds up.
 
 use super::harness::*;
+use crate::call::event::Role;
 use crate::call::event::{
     BlocksRefusal, BooksEvent, DialFailure, Fork, Input, LedgerCommand, LegEvent, MediaCommand,
     MediaEvent, Output, Refusal, SipCommand,
@@ -267,9 +268,12 @@ impl Run {
                 seen.accepted = Some(self.bench.now.mono);
                 seen.held = seen.held.max(1);
             }
-            Output::Sip(SipCommand::EarlyAnswer(..) | SipCommand::EarlyReoffer(..)) => {
-                seen.agreed_early = true;
-            }
+            Output::Sip(SipCommand::EarlyAnswer(..) | SipCommand::EarlyReoffer(..))
+            | Output::Media(MediaCommand::Describe {
+                from: Side::Callee,
+                role: Role::Offer,
+                ..
+            }) => seen.agreed_early = true,
             Output::Sip(SipCommand::Reject { cause, .. }) => {
                 assert!((300..700).contains(&cause.sip));
                 seen.finals += 1;
