@@ -17,6 +17,7 @@ mod parts;
 pub mod places;
 pub mod settings;
 pub mod signals;
+mod streams;
 mod watch;
 
 pub use gateway::Gateway;

@@ -255,7 +255,8 @@ def scenario(name, steps):
 class Sipp:
     """One sipp process."""
 
-    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE):
+    def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE,
+                 transport="udp"):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
@@ -269,6 +270,8 @@ class Sipp:
             "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
         if service:
             cmd += ["-s", service]
+        if transport == "tcp":
+            cmd += ["-t", "t1"]
         if lenient:  # goes on whatever comes
             cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -400,13 +403,13 @@ class Sipp:
             return ""
 
 
-def ready(ip, port, timeout=PATIENCE):
-    """Waits until somebody has bound the UDP port."""
+def ready(ip, port, timeout=PATIENCE, transport="udp"):
+    """Waits until somebody has bound the UDP port, or listens on the TCP one."""
     needle = "%s:%04X" % ("".join(f"{int(b):02X}" for b in reversed(ip.split("."))), port)
     end = time.time() + timeout
     while time.time() < end:
-        with open("/proc/net/udp") as f:
-            if needle in f.read():
+        with open(f"/proc/net/{transport}") as f:
+            if (needle if transport == "udp" else f"{needle} 00000000:0000 0A") in f.read():
                 return True
         time.sleep(0.01)
     return False

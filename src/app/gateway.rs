@@ -19,7 +19,6 @@ use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
-use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -74,18 +73,21 @@ impl Gateway {
         let runtime = http_runtime()?;
         watch_data(&config, &runtime, &metrics, &health)?;
         add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
-        let endpoints = bind_sip(&config)?;
-        let sip_addresses: Vec<SocketAddr> = endpoints.iter().map(UdpEndpoint::local).collect();
-        let calls_up = Arc::new(AtomicUsize::new(0));
-        let (control, control_in) = mpsc::channel(CONTROLS);
         let mut places = Places::default();
         let placed = places.seat(&config.trunks)?;
+        let super::streams::Sockets {
+            endpoints,
+            streams,
+            addresses: sip_addresses,
+        } = super::streams::bind(&config, super::streams::tls(&config, &placed)?)?;
+        let calls_up = Arc::new(AtomicUsize::new(0));
+        let (control, control_in) = mpsc::channel(CONTROLS);
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let worker = Worker::new(parts.parts);
         let meter = WorkerMeter::new(&metrics, &health);
         // Whoever asks first, right after the start, finds every figure there.
-        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>(), &streams);
         super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
@@ -93,6 +95,7 @@ impl Gateway {
         let signalling = spawn_signalling(Signalling {
             worker,
             endpoints,
+            streams,
             books: Box::new(shelf.handle.clone()),
             notices: shelf.notices,
             control: control_in,
@@ -176,6 +179,7 @@ impl Gateway {
         let placed = places.seat(&config.trunks)?;
         let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
         let pool = settings::pool(&config)?;
+        let certificates = super::streams::tls(&config, &placed)?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
         }
@@ -187,7 +191,11 @@ impl Gateway {
             directory: directory(&config, &placed, &plan, &self.lookup),
         };
         self.control
-            .blocking_send(Control::Reload(Box::new(update)))
+            .blocking_send(Control::Certificates(Box::new(certificates)))
+            .and_then(|()| {
+                self.control
+                    .blocking_send(Control::Reload(Box::new(update)))
+            })
             .map_err(|_| "the signalling thread has ended".to_owned())?;
         self.places = places;
         self.handle.reload(settings::books(&config, &plan));
@@ -426,19 +434,6 @@ fn add_pool(
         }
     }
     Ok(())
-}
-
-fn bind_sip(config: &Config) -> Result<Vec<UdpEndpoint>, String> {
-    let bind = |address: SocketAddr| {
-        UdpEndpoint::bind(address)
-            .map_err(|error| format!("cannot listen on udp:{address}: {error}"))
-    };
-    config
-        .sip
-        .listen
-        .iter()
-        .map(|(listen, _)| bind(listen.address))
-        .collect()
 }
 
 fn spawn_signalling(signalling: Signalling) -> Result<JoinHandle<()>, String> {

@@ -112,13 +112,19 @@ pub fn agent(
     placed: &Placed<'_>,
     local: &[SocketAddr],
 ) -> Result<agent::Settings, String> {
-    let advertised = config
-        .sip
-        .listen
-        .iter()
-        .zip(local)
-        .map(|((_, name), address)| (*address, advertised_name(name, *address)))
-        .collect();
+    let sockets = config.sip.listen.iter().zip(local);
+    let (mut advertised, mut streams) = (Vec::new(), Vec::new());
+    for ((listen, name), local) in sockets {
+        let name = advertised_name(name, *local);
+        match transport(listen.transport) {
+            Transport::Udp => advertised.push((*local, name)),
+            transport => streams.push(agent::Listening {
+                transport,
+                local: *local,
+                advertised: name,
+            }),
+        }
+    }
     let mut trunks = Vec::with_capacity(placed.len());
     for (place, trunk) in placed.iter().enumerate() {
         let id = u16::try_from(place).map_err(|_| "more than 65,536 trunks".to_owned())?;
@@ -129,6 +135,7 @@ pub fn agent(
         trunks,
         refuse_unknown: config.sip.refuse_unknown,
         advertised,
+        streams,
         own: config
             .media
             .addresses
@@ -148,7 +155,7 @@ fn agent_trunk(
     let target = trunk
         .target
         .as_ref()
-        .map(|to| target(&trunk.name, to, local));
+        .map(|to| target(&trunk.name, to, &listening(config, local)));
     Ok(agent::Trunk {
         id,
         sources: trunk
@@ -383,29 +390,48 @@ fn advertised_name(name: &str, bound: SocketAddr) -> Box<str> {
     }
 }
 
+/// Transports of SIP by both their names.
+pub fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+    }
+}
+
+/// The bound sockets with their transports.
+fn listening(config: &Config, local: &[SocketAddr]) -> Vec<(Transport, SocketAddr)> {
+    let sockets = config.sip.listen.iter().zip(local);
+    sockets
+        .map(|((listen, _), local)| (transport(listen.transport), *local))
+        .collect()
+}
+
 fn target(
     trunk: &str,
     target: &config::TrunkTarget,
-    local: &[SocketAddr],
+    local: &[(Transport, SocketAddr)],
 ) -> Result<agent::Target, String> {
     let host = target.host.trim_start_matches('[').trim_end_matches(']');
     let found = (host, target.port)
         .to_socket_addrs()
         .map_err(|error| format!("trunk {trunk:?}: {} does not resolve: {error}", target.host))?;
     let found: Vec<SocketAddr> = found.collect();
-    let pair = found.iter().find_map(|remote| {
-        let socket = local
-            .iter()
-            .find(|local| local.is_ipv6() == remote.is_ipv6())?;
-        Some((*socket, *remote))
-    });
+    let by = transport(target.transport);
+    let from = |by: Transport, remote: &SocketAddr| {
+        let fits = |(transport, local): &&(Transport, SocketAddr)| {
+            *transport == by && local.is_ipv6() == remote.is_ipv6()
+        };
+        Some((local.iter().find(fits)?.1, *remote))
+    };
+    let pair = found.iter().find_map(|remote| from(by, remote));
     let (local, remote) = pair.ok_or_else(|| {
         format!(
             "trunk {trunk:?}: no SIP socket of the address family of {}",
             target.host
         )
     })?;
-    let host = if target.port == 5060 {
+    let host = if target.port == target.transport.port() {
         target.host.as_str().into()
     } else {
         format!("{}:{}", target.host, target.port).into()
@@ -413,9 +439,17 @@ fn target(
     Ok(agent::Target {
         host,
         path: Path {
-            transport: Transport::Udp,
+            transport: by,
             local,
             remote,
         },
+        secure: target.secure,
+        long: from(Transport::Tcp, &remote)
+            .filter(|_| !target.fixed && by == Transport::Udp)
+            .map(|(local, remote)| Path {
+                transport: Transport::Tcp,
+                local,
+                remote,
+            }),
     })
 }

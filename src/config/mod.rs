@@ -33,6 +33,7 @@ mod plain;
 mod reader;
 mod reload;
 mod sip;
+mod tls;
 mod trunk;
 pub mod value;
 
@@ -46,6 +47,7 @@ pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
 pub use reload::RestartOnly;
 pub use sip::{Listen, Sip, Transport};
+pub use tls::{Identity, ServerTls, TrunkTls};
 pub use trunk::{Direction, MediaSource, NumberForm, SingleCallerId, Trunk, TrunkTarget};
 pub use value::{Cidr, PortRange, Secret};
 

@@ -407,6 +407,11 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// The text of a file that the configuration does not name.
+    pub(super) fn text_of(&self, path: &Path) -> Result<String, String> {
+        (self.reader.environment.file)(path)
+    }
+
     #[cfg(test)]
     fn asked(&self, key: &str) {
         let full = joined(&self.schema, key);

@@ -1,7 +1,8 @@
 //! `[[trunk]]`: the carriers (sip-bridging 1).
 
 use super::reader::{Found, Section, Value};
-use super::sip::{NO_STREAMS, parse_host_port};
+use super::sip::{TRANSPORTS, Transport, parse_host_port};
+use super::tls::TrunkTls;
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
 use std::time::Duration;
 
@@ -73,13 +74,19 @@ pub(super) const SINGLE_CALLER_ID: &[(&str, SingleCallerId)] = &[
     ("leased", SingleCallerId::Leased),
 ];
 
-/// Where an outbound trunk's requests go: a host (name or address) and a port, by UDP.
+/// Where an outbound trunk's requests go: a host (name or address), a port, a transport.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TrunkTarget {
     /// Host as it stands in Request-URI and To; an IPv6 address in brackets.
     pub host: String,
     /// Port.
     pub port: u16,
+    /// Transport.
+    pub transport: Transport,
+    /// The file names the transport: no request takes another.
+    pub fixed: bool,
+    /// A `sips:` URI: TLS on every hop (RFC 5630).
+    pub secure: bool,
 }
 
 /// One of `[[trunk]]`.
@@ -121,6 +128,8 @@ pub struct Trunk {
     pub media_source: MediaSource,
     /// Where a latched source may be, beside the SIP peer.
     pub media_prefixes: Vec<Cidr>,
+    /// TLS with it.
+    pub tls: TrunkTls,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
     pub codecs: Vec<String>,
 }
@@ -153,7 +162,10 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         ]),
     );
     let sources = section.read_list("sources", cidr);
-    let target = section.read("target", target);
+    let transport = section.read("transport", word(TRANSPORTS));
+    let target = section.read("target", |value| target(value, transport));
+    let by_tls = |to: &TrunkTarget| (to.transport == Transport::Tls).then(|| to.host.clone());
+    let tls = super::tls::trunk(&section.section("tls"), target.as_ref().and_then(by_tls));
     if let Some(direction) = direction {
         reach(section, direction, sources.as_deref());
     }
@@ -193,6 +205,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         media_prefixes: section
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
+        tls,
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
     };
     sound.then_some(trunk)
@@ -265,28 +278,44 @@ fn media_source(section: &Section<'_>) -> MediaSource {
     rule
 }
 
-fn target(value: &Value<'_>) -> Result<TrunkTarget, String> {
+/// The URI's own transport goes before the trunk's; a `sips:` URI is TLS whatever it says of TCP (RFC
+/// 3261 §26.2.2).
+fn target(value: &Value<'_>, transport: Option<Transport>) -> Result<TrunkTarget, String> {
     let wrong = || "a SIP URI (\"sip:192.0.2.10:5060;transport=udp\")".to_owned();
     let text = value.text().ok_or_else(wrong)?;
-    if text.starts_with("sips:") {
-        return Err(format!("a \"sip:\" URI ({NO_STREAMS})"));
-    }
-    let rest = text.strip_prefix("sip:").ok_or_else(wrong)?;
+    let secure = text.starts_with("sips:");
+    let rest = text
+        .strip_prefix("sip:")
+        .or_else(|| text.strip_prefix("sips:"))
+        .ok_or_else(wrong)?;
     let (host_port, parameters) = match rest.split_once(';') {
         Some((host_port, parameters)) => (host_port, Some(parameters)),
         None => (rest, None),
     };
-    match parameters {
-        None | Some("transport=udp") => {}
-        Some("transport=tcp" | "transport=tls") => {
-            return Err(format!("\";transport=udp\" ({NO_STREAMS})"));
+    let own = match parameters {
+        None => None,
+        Some(parameters) => {
+            let named = parameters.strip_prefix("transport=").ok_or_else(wrong)?;
+            let found = TRANSPORTS.iter().find(|(name, _)| *name == named);
+            Some(found.ok_or_else(wrong)?.1)
         }
-        Some(_) => return Err(wrong()),
+    };
+    let asked = own.or(transport);
+    if secure && asked == Some(Transport::Udp) {
+        return Err("a \"sip:\" URI, or another transport: \"sips:\" is TLS".to_owned());
     }
+    let transport = if secure {
+        Transport::Tls
+    } else {
+        asked.unwrap_or(Transport::Udp)
+    };
     let (host, port) = parse_host_port(host_port).ok_or_else(wrong)?;
     Ok(TrunkTarget {
         host: host.to_owned(),
-        port: port.unwrap_or(5060),
+        port: port.unwrap_or(transport.port()),
+        transport,
+        fixed: asked.is_some(),
+        secure,
     })
 }
 
@@ -356,14 +385,6 @@ fn codec(value: &Value<'_>) -> Result<String, String> {
 
 /// What the format knows and this version does not do.
 fn refuse_later(section: &Section<'_>) {
-    let transport = section.read(
-        "transport",
-        word(&[("udp", true), ("tcp", false), ("tls", false)]),
-    );
-    if transport == Some(false) {
-        section.fault("transport", NO_STREAMS);
-    }
-    section.refuse("tls", NO_STREAMS);
     for key in ["auth_user", "auth_password", "realm", "allow_users"] {
         section.refuse(key, "digest authentication is not in this version");
     }

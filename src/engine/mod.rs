@@ -17,4 +17,5 @@ pub mod media_adapter;
 pub mod pace;
 pub mod signalling;
 pub mod sip_adapter;
+mod stream_adapter;
 pub mod worker;

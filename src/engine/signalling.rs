@@ -6,10 +6,12 @@
 
 use super::clock;
 use super::pace::Pace;
+use super::stream_adapter::Arrivals;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
 use crate::domain::{CallRecord, Now};
 use crate::sip::message::{Path, Transport};
+use crate::transport::stream::{Streams, Tls};
 use crate::transport::udp::UdpEndpoint;
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -25,8 +27,11 @@ const BATCHES_A_TURN: usize = 2;
 /// Notices of the books taken in a turn.
 const NOTICES_A_TURN: usize = 256;
 
+/// Rounds of failed paths that are told of in a turn: each may make the worker try another.
+const FAILURES_A_TURN: usize = 4;
+
 /// Where messages are logged (DEBUG).
-const MESSAGES: &str = "leasebridge::sip";
+pub(super) const MESSAGES: &str = "leasebridge::sip";
 
 /// What the rest of the process tells a signalling thread.
 pub enum Control {
@@ -36,6 +41,8 @@ pub enum Control {
     EndCalls,
     /// New configuration.
     Reload(Box<Update>),
+    /// New certificates and rules of TLS.
+    Certificates(Box<Tls>),
     /// Stop the thread, whatever is up.
     Stop,
 }
@@ -53,7 +60,7 @@ pub trait Meter: Send {
     /// New calls are refused for a while, because the thread does not keep up.
     fn shed(&self);
     /// Figures of the moment, about once a second.
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]);
+    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams);
 }
 
 /// The books as the thread reaches them.
@@ -71,6 +78,8 @@ pub struct Signalling {
     pub worker: Worker,
     /// Its sockets.
     pub endpoints: Vec<UdpEndpoint>,
+    /// Its connections.
+    pub streams: Streams,
     /// The books.
     pub books: Box<dyn BooksQueue>,
     /// From the books.
@@ -88,6 +97,7 @@ pub struct Signalling {
 struct Loop {
     worker: Worker,
     endpoints: Vec<AsyncFd<UdpEndpoint>>,
+    streams: AsyncFd<Streams>,
     books: Box<dyn BooksQueue>,
     meter: Box<dyn Meter>,
     refused: VecDeque<CallNotice>,
@@ -106,6 +116,7 @@ impl Signalling {
         let Self {
             worker,
             endpoints,
+            streams,
             books,
             mut notices,
             mut control,
@@ -121,6 +132,7 @@ impl Signalling {
         let mut this = Loop {
             worker,
             endpoints,
+            streams: register(streams, Interest::READABLE)?,
             books,
             meter,
             refused: VecDeque::new(),
@@ -157,6 +169,7 @@ impl Signalling {
                     }
                 }
                 () = any_readable(&this.endpoints) => {}
+                _ = this.streams.readable() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             this.sockets();
@@ -168,10 +181,13 @@ impl Signalling {
 impl Loop {
     /// When the next turn must come without anybody asking for it.
     fn due(&self) -> Instant {
+        if self.streams.get_ref().has_failures() {
+            return clock::now().mono;
+        }
         let second = self.observed + Duration::from_secs(1);
-        self.worker
-            .poll_timeout()
-            .map_or(second, |at| at.min(second))
+        let worker = self.worker.poll_timeout().unwrap_or(second);
+        let streams = self.streams.get_ref().poll_timeout().unwrap_or(second);
+        second.min(worker).min(streams)
     }
 
     fn control(&mut self, control: Control, now: Now) {
@@ -179,6 +195,7 @@ impl Loop {
             Control::Drain => self.worker.draining(true, now),
             Control::EndCalls => self.worker.end_calls(now),
             Control::Reload(update) => self.worker.reload(*update, now),
+            Control::Certificates(tls) => self.streams.get_mut().reload(*tls),
             Control::Stop => {}
         }
     }
@@ -228,9 +245,30 @@ impl Loop {
                         now,
                     );
                 });
-                clear_readiness(endpoint);
+                clear_readiness(endpoint, NEWS);
             }
         }
+        let mut arrivals = Arrivals {
+            worker: &mut self.worker,
+            meter: &*self.meter,
+            now,
+        };
+        if !self.streams.get_mut().receive(&mut arrivals, now.mono) {
+            clear_readiness(&self.streams, Interest::READABLE);
+        }
+        self.stream_news(now);
+    }
+
+    /// Connections that failed, and why.
+    fn stream_news(&mut self, now: Now) {
+        let (streams, worker) = (self.streams.get_mut(), &mut self.worker);
+        streams.failures(|path| worker.path_failed(path, now));
+        let meter = &self.meter;
+        streams.counted(|ending, count| {
+            for _ in 0..count {
+                meter.count("sip_connection", ending);
+            }
+        });
     }
 
     /// Timers, then everything that the cores want done outside.
@@ -241,18 +279,29 @@ impl Loop {
         }
         self.shed(due, now);
         self.outputs(now);
+        self.streams.get_mut().handle_timeout(now.mono);
+        // A path that failed at once is another's turn at once: the next trunk's, say.
+        for _ in 0..FAILURES_A_TURN {
+            if !self.streams.get_ref().has_failures() {
+                break;
+            }
+            self.stream_news(now);
+            self.outputs(now);
+        }
         // The relay first: who is told where to send his sound may do so at once.
         self.worker.flush_relay(now.mono);
         for endpoint in &mut self.endpoints {
             endpoint.get_mut().flush();
         }
+        self.streams.get_mut().flush(now.mono);
         self.calls_up
             .store(self.worker.calls(), std::sync::atomic::Ordering::Relaxed);
         if now.mono.saturating_duration_since(self.observed) >= Duration::from_secs(1) {
             self.observed = now.mono;
             let endpoints: Vec<&UdpEndpoint> =
                 self.endpoints.iter().map(AsyncFd::get_ref).collect();
-            self.meter.observe(&self.worker, &endpoints);
+            self.meter
+                .observe(&self.worker, &endpoints, self.streams.get_ref());
         }
     }
 
@@ -271,7 +320,7 @@ impl Loop {
         loop {
             while let Some(output) = self.worker.poll_output() {
                 match output {
-                    Output::Transmit(bytes, path) => self.transmit(bytes, path),
+                    Output::Transmit(bytes, path) => self.transmit(bytes, path, now.mono),
                     Output::Books(command) => self.ask(command),
                     Output::Ended(record) => self.meter.ended(&record),
                     Output::Count(name, label) => self.meter.count(name, label),
@@ -285,7 +334,13 @@ impl Loop {
         }
     }
 
-    fn transmit(&mut self, bytes: bytes::Bytes, path: Path) {
+    fn transmit(&mut self, bytes: bytes::Bytes, path: Path, now: Instant) {
+        if path.transport != Transport::Udp {
+            self.meter.sent(&bytes);
+            let remote = path.remote;
+            tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
+            return self.streams.get_mut().queue(bytes, path, now);
+        }
         let endpoint = self
             .endpoints
             .iter_mut()
@@ -310,7 +365,7 @@ impl Loop {
 }
 
 /// A message's method or status code for the log. Nothing else of it: all the rest may hold numbers.
-fn kind(message: &[u8]) -> &str {
+pub(super) fn kind(message: &[u8]) -> &str {
     let status = message
         .strip_prefix(b"SIP/2.0 ")
         .and_then(|rest| rest.get(..3));
@@ -350,9 +405,9 @@ async fn any_readable(endpoints: &[AsyncFd<UdpEndpoint>]) {
 }
 
 /// Tells the reactor that the socket was found empty.
-fn clear_readiness(endpoint: &AsyncFd<UdpEndpoint>) {
+fn clear_readiness<T: AsRawFd>(endpoint: &AsyncFd<T>, interest: Interest) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let ready = std::pin::pin!(endpoint.ready(NEWS));
+    let ready = std::pin::pin!(endpoint.ready(interest));
     if let std::task::Poll::Ready(Ok(mut guard)) = ready.poll(&mut context) {
         guard.clear_ready();
     }

@@ -55,6 +55,9 @@ pub struct WorkerFigures {
     transactions: AtomicU64,
     dialogs: AtomicU64,
     queue: AtomicU64,
+    tcp: AtomicU64,
+    tls: AtomicU64,
+    unsent: AtomicU64,
     shed: AtomicU64,
 }
 
@@ -93,6 +96,13 @@ impl WorkerFigures {
         self.queue.store(depth, Ordering::Relaxed);
     }
 
+    /// Connections that carry SIP now, and bytes that wait for their peers to read.
+    pub fn set_connections(&self, tcp: u64, tls: u64, unsent: u64) {
+        self.tcp.store(tcp, Ordering::Relaxed);
+        self.tls.store(tls, Ordering::Relaxed);
+        self.unsent.store(unsent, Ordering::Relaxed);
+    }
+
     /// A call was refused because the worker is overloaded.
     pub fn shed(&self) {
         self.shed.fetch_add(1, Ordering::Relaxed);
@@ -127,6 +137,9 @@ impl Source for WorkerFigures {
         sink.add(&catalogue::SIP_TRANSACTIONS, &[], load(&self.transactions));
         sink.add(&catalogue::SIP_DIALOGS, &[], load(&self.dialogs));
         sink.add(&catalogue::QUEUE_DEPTH, &["worker"], load(&self.queue));
+        sink.add(&catalogue::SIP_CONNECTIONS, &["tcp"], load(&self.tcp));
+        sink.add(&catalogue::SIP_CONNECTIONS, &["tls"], load(&self.tls));
+        sink.add(&catalogue::SIP_UNSENT, &[], load(&self.unsent));
         sink.add(&catalogue::REFUSED, &["worker_overload"], load(&self.shed));
     }
 }

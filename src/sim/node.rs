@@ -506,7 +506,9 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         let remote = addr(CARRIERS[usize::from(place)]);
         let target = agent::Target {
             host: remote.to_string().into(),
-            path: path(remote),
+            path: path(remote, weather.reliable),
+            secure: false,
+            long: None,
         };
         Some(agent::Trunk {
             id: TrunkId(place),
@@ -525,15 +527,24 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         trunks: (0..3).map(trunk).collect(),
         refuse_unknown: false,
         advertised: vec![(addr(GATEWAY), GATEWAY.into())],
+        streams: vec![agent::Listening {
+            transport: Transport::Tcp,
+            local: addr(GATEWAY),
+            advertised: GATEWAY.into(),
+        }],
         own: MEDIA.map(ip).into(),
         t1: Duration::from_millis(500),
     }
 }
 
 /// The gateway's socket and somebody else's.
-pub fn path(remote: SocketAddr) -> Path {
+pub fn path(remote: SocketAddr, reliable: bool) -> Path {
     Path {
-        transport: Transport::Udp,
+        transport: if reliable {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
         local: addr(GATEWAY),
         remote,
     }

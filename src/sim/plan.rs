@@ -52,6 +52,8 @@ pub struct Weather {
     pub caps: [u32; 2],
     /// How long answers are kept.
     pub keep_answers: Duration,
+    /// Carriers are reached by TCP: nothing is lost, doubled or overtaken.
+    pub reliable: bool,
 }
 
 impl Weather {
@@ -98,6 +100,7 @@ impl Weather {
                 }
             }),
             keep_answers: Duration::from_secs(if chance.percent(30) { 30 } else { 86_400 }),
+            reliable: false,
         }
     }
 }

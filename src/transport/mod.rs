@@ -1,3 +1,4 @@
 //! Sockets that carry SIP.
 
+pub mod stream;
 pub mod udp;

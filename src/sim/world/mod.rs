@@ -79,6 +79,8 @@ pub struct World {
     now: Instant,
     origin: Instant,
     events: BTreeMap<(Instant, u64), Event>,
+    /// When the last message of a connection arrives: none overtakes it.
+    arrivals: BTreeMap<(SocketAddr, SocketAddr), Instant>,
     counter: u64,
     node: Option<Node>,
     store: MemoryStore,
@@ -129,7 +131,9 @@ impl World {
         let mut late = Chance::new(seed.wrapping_add(1 << 48));
         // Any instant does: only differences count.
         let origin = Instant::now() + Duration::from_secs(3600);
-        let weather = Weather::new(&mut chance, &mut late);
+        let mut weather = Weather::new(&mut chance, &mut late);
+        // Of a sequence of its own, so that seeds without it go on doing what they did.
+        weather.reliable = Chance::new(seed.wrapping_add(2 << 48)).percent(25);
         let media = [
             ["10.1.0.2", "fd00:1::2"],
             ["10.2.0.2", "fd00:2::2"],
@@ -143,6 +147,7 @@ impl World {
         let mut world = Self {
             now: origin,
             origin,
+            arrivals: BTreeMap::new(),
             events: BTreeMap::new(),
             counter: 0,
             node: None,
@@ -306,7 +311,8 @@ impl World {
                         }
                         Event::Unreachable(carrier) => {
                             self.cut_off = true;
-                            node.worker.path_failed(path(addr(CARRIERS[carrier])), now);
+                            let path = path(addr(CARRIERS[carrier]), self.weather.reliable);
+                            node.worker.path_failed(path, now);
                         }
                         Event::Drain(draining) => {
                             node.worker.draining(draining, now);

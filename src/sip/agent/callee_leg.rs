@@ -22,10 +22,11 @@ use super::compose;
 use super::core::{Core, Owner, Timer, Wire};
 use super::reason;
 use super::session::Session;
+use super::transports::LONGEST_BY_UDP;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::{Dialog, Tag, branch, call_id};
-use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::message::{Header, Message, Method, Path, Transport};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -66,6 +67,8 @@ struct Attempt {
     to: Box<str>,
     call_id: Box<str>,
     path: Path,
+    /// Its INVITE was too long for UDP: what to send if TCP cannot be had (branch, bytes, path).
+    by_udp: Option<Box<(Box<str>, Bytes, Path)>>,
     forks: SmallVec<[(Fork, Box<str>); 1]>,
     /// A provisional response has come: a CANCEL may go (§9.1).
     provisional: bool,
@@ -260,10 +263,14 @@ impl CalleeLeg {
         let Some(place) = self.attempts.iter().position(|attempt| attempt.id == id) else {
             return;
         };
-        let attempt = self.attempts.remove(place);
-        if attempt.given_up.is_none() {
-            wire.event(Side::Callee, LegEvent::Failed(failure));
+        let mut attempt = self.attempts.remove(place);
+        if attempt.given_up.is_some() {
+            return;
         }
+        if failure == DialFailure::Transport && attempt.fall_back(wire) {
+            return self.attempts.push(attempt);
+        }
+        wire.event(Side::Callee, LegEvent::Failed(failure));
     }
 
     /// A 2xx outside its transaction: repeated, or of a further fork.
@@ -380,34 +387,71 @@ impl Attempt {
     /// way to write the number.
     fn compose(dial: &Dial, core: &mut Core) -> Option<(Self, Bytes)> {
         let tag = Tag::draw(&mut *core.entropy);
+        let trunk = core.settings.trunk(dial.trunk)?;
+        let by_tcp = trunk.target.as_ref()?.long;
+        let by_tcp = by_tcp.map(|path| (path, branch(&mut *core.entropy)));
         let branch = branch(&mut *core.entropy);
         let call_id = call_id(&mut *core.entropy);
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;
         let number = trunk.form.write(dial.number)?;
-        let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
-        let domain = core.domain(target.path.local);
+        let user = caller_id::escaped(&number);
+        let (uri, path) = (target.uri(Some(&user)), target.path);
+        let domain = core.domain(path);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);
         let attempt = Self {
             id: TransactionId(0),
             branch,
             tag,
             local: format!("{};tag={tag}", shown.from).into(),
-            to: format!("<{uri}>").into(),
+            to: format!("<{}>", target.name(Some(&user))).into(),
             uri: uri.into(),
             call_id,
-            path: target.path,
+            path,
+            by_udp: None,
             forks: SmallVec::new(),
             provisional: false,
             given_up: None,
         };
-        let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
-        compose::contact(core, &mut writer, attempt.path);
-        writer.header(Header::Allow, compose::ALLOW);
-        shown.write(&mut writer);
-        let bytes = compose::finish(writer, dial.body.as_ref());
-        Some((attempt, bytes))
+        let write = |attempt: &Self| {
+            let mut writer = attempt.start(Method::Invite, Some(dial.max_forwards), core);
+            compose::contact(core, &mut writer, attempt.path, target.secure);
+            writer.header(Header::Allow, compose::ALLOW);
+            shown.write(&mut writer);
+            compose::finish(writer, dial.body.as_ref())
+        };
+        let bytes = write(&attempt);
+        match by_tcp {
+            Some((by_tcp, long_branch))
+                if bytes.len() > LONGEST_BY_UDP && path.transport == Transport::Udp =>
+            {
+                let mut long = attempt;
+                let of_udp = std::mem::replace(&mut long.branch, long_branch);
+                long.path = by_tcp;
+                long.by_udp = Some(Box::new((of_udp, bytes, path)));
+                let bytes = write(&long);
+                Some((long, bytes))
+            }
+            _ => Some((attempt, bytes)),
+        }
+    }
+
+    /// A request that was too long for UDP and could not be sent by TCP goes by UDP after all
+    /// (RFC 3261 §18.1.1). Gives back whether it did.
+    fn fall_back(&mut self, wire: &mut Wire<'_>) -> bool {
+        let Some((branch, bytes, path)) = self.by_udp.take().map(|by_udp| *by_udp) else {
+            return false;
+        };
+        let sent = wire.request(
+            (Side::Callee, Owner::Dial(wire.key)),
+            (Method::Invite, branch.clone()),
+            (bytes, path),
+            &[],
+        );
+        let Some(id) = sent else { return false };
+        (self.id, self.branch, self.path) = (id, branch, path);
+        true
     }
 
     /// What INVITE and CANCEL share (§9.1).
@@ -490,7 +534,7 @@ pub(super) fn release_stray(
     let writer = compose::in_dialog(core, &dialog, Method::Ack, cseq, &ack_branch);
     let ack = transaction::Input::Send {
         bytes: writer.finish(None),
-        path: dialog.path,
+        path: core.settings.settle(dialog.path),
     };
     core.transactions.handle(ack, now);
     if !core.note_stray(tag, message.to_tag(), now) {
@@ -507,7 +551,7 @@ pub(super) fn release_stray(
         method: Method::Bye,
         branch,
         bytes: writer.finish(None),
-        path: dialog.path,
+        path: core.settings.settle(dialog.path),
     };
     core.transactions.handle(bye, now);
 }

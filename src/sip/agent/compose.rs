@@ -2,6 +2,8 @@
 
 use super::core::Core;
 use super::reason;
+pub(super) use super::transports::contact;
+use super::transports::{is_secure, via_token};
 use crate::call::event::Cause;
 use crate::sip::dialog::{Dialog, Tag};
 use crate::sip::message::{Header, Message, Method, Path, Writer};
@@ -31,11 +33,13 @@ pub(super) fn request(
     max_forwards: Option<u8>,
 ) -> Writer {
     let mut writer = Writer::request(method, uri);
+    let path = core.settings.settle(path);
     writer.header_fmt(
         Header::Via,
         format_args!(
-            "SIP/2.0/UDP {};branch={branch};rport",
-            core.advertised(path.local)
+            "SIP/2.0/{} {};branch={branch};rport",
+            via_token(path.transport),
+            core.named(path)
         ),
     );
     writer.header_fmt(
@@ -70,14 +74,6 @@ pub(super) fn in_dialog(
     writer
 }
 
-/// Adds our Contact.
-pub(super) fn contact(core: &Core, writer: &mut Writer, path: Path) {
-    writer.header_fmt(
-        Header::Contact,
-        format_args!("<sip:{}>", core.advertised(path.local)),
-    );
-}
-
 /// Ends a message whose body, if there is one, is a session description.
 pub(super) fn finish(writer: Writer, body: Option<&Bytes>) -> Bytes {
     writer.finish(body.map(|body| (SDP, body.as_ref())))
@@ -101,7 +97,7 @@ pub(super) fn dialog_response(
     for route in invite.all(Header::RecordRoute) {
         writer.header(Header::RecordRoute, route);
     }
-    contact(core, &mut writer, path);
+    contact(core, &mut writer, path, is_secure(invite.uri()));
     writer.header(Header::Allow, ALLOW);
     finish(writer, body)
 }

@@ -208,12 +208,6 @@ impl Core {
             .map_or_else(|| local.to_string().into(), |(_, host)| (&**host).into())
     }
 
-    /// The same host without its port: domain of From and P-Asserted-Identity.
-    pub(super) fn domain(&self, local: SocketAddr) -> String {
-        let host = self.advertised(local);
-        without_port(&host).to_owned()
-    }
-
     /// Takes new settings. T1 stays what it was.
     pub(super) fn configure(&mut self, settings: Settings) {
         self.sources.configure(&settings);
@@ -233,7 +227,13 @@ impl Own {
     fn of(settings: &Settings) -> Self {
         let mut addresses = settings.own.clone();
         let mut names = SmallVec::new();
-        for (local, host) in &settings.advertised {
+        let streams = settings.streams.iter();
+        let streams = streams.map(|one| (one.local, &one.advertised));
+        let datagrams = settings
+            .advertised
+            .iter()
+            .map(|(local, host)| (*local, host));
+        for (local, host) in datagrams.chain(streams) {
             addresses.push(local.ip());
             let host = without_port(host).trim_matches(['[', ']']);
             match host.parse() {
@@ -273,7 +273,7 @@ impl Own {
 }
 
 /// `host` of `host:port`; an IPv6 literal keeps its brackets.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     let end = match host.rfind(']') {
         Some(bracket) => bracket.saturating_add(1),
         None => host.find(':').unwrap_or(host.len()),
@@ -347,6 +347,7 @@ impl Wire<'_> {
         (bytes, path): (Bytes, Path),
         echoed: &[&str],
     ) -> Option<TransactionId> {
+        let path = self.core.settings.settle(path);
         let bytes = self.checked(side, bytes, Echo::Request(echoed))?;
         let id = self.core.transactions.next_id();
         self.core.owners.insert(id, owner);
@@ -393,6 +394,7 @@ impl Wire<'_> {
 
     /// Sends once more what the guard has seen.
     pub(super) fn repeat(&mut self, bytes: Bytes, path: Path) {
+        let path = self.core.settings.settle(path);
         let input = transaction::Input::Send { bytes, path };
         self.core.transactions.handle(input, self.now);
     }

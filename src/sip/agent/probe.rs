@@ -97,14 +97,14 @@ fn ask(id: TrunkId, core: &mut Core, now: Instant) -> bool {
         .trunk(id)
         .and_then(|trunk| trunk.target.clone());
     let Some(target) = target else { return false };
-    let uri = format!("sip:{}", target.host);
+    let uri = target.uri(None);
     let mut writer = compose::request(core, (Method::Options, &uri), &branch, target.path, None);
-    let domain = core.domain(target.path.local);
+    let domain = core.domain(target.path);
     writer.header_fmt(Header::From, format_args!("<sip:{domain}>;tag={tag}"));
-    writer.header_fmt(Header::To, format_args!("<{uri}>"));
+    writer.header_fmt(Header::To, format_args!("<{}>", target.name(None)));
     writer.header(Header::CallId, &call_id);
     writer.header(Header::CSeq, "1 OPTIONS");
-    compose::contact(core, &mut writer, target.path);
+    compose::contact(core, &mut writer, target.path, target.secure);
     writer.header(Header::Accept, compose::ACCEPT);
     let bytes = writer.finish(None);
     let transaction = core.transactions.next_id();

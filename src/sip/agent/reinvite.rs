@@ -177,7 +177,8 @@ impl Session {
         let cseq = self.dialog.next_cseq();
         let dialog = &self.dialog;
         let mut writer = compose::in_dialog(wire.core, dialog, Method::Invite, cseq, &branch);
-        compose::contact(wire.core, &mut writer, dialog.path);
+        let secure = super::transports::is_secure(&dialog.target);
+        compose::contact(wire.core, &mut writer, dialog.path, secure);
         writer.header(Header::Allow, compose::ALLOW);
         let bytes = compose::finish(writer, ours.body.as_ref());
         let owner = Owner::Reinvite(wire.key, self.side);

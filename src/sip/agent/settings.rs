@@ -1,5 +1,6 @@
 //! What the agent is configured with.
 
+pub use super::transports::Listening;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
 use crate::sip::message::Path;
@@ -42,6 +43,10 @@ pub struct Target {
     pub host: Box<str>,
     /// Our socket and the resolved address.
     pub path: Path,
+    /// Its URIs are SIPS.
+    pub secure: bool,
+    /// By TCP, for requests too long for UDP, where its transport is left to us.
+    pub long: Option<Path>,
 }
 
 /// What the agent is configured with; replaced whole by a reload.
@@ -53,6 +58,8 @@ pub struct Settings {
     pub refuse_unknown: bool,
     /// Host and port that Via and Contact name, per local address (`sip.advertised`).
     pub advertised: Vec<(SocketAddr, Box<str>)>,
+    /// Listening sockets for TCP and TLS.
+    pub streams: Vec<Listening>,
     /// Further addresses of ours that messages may name (media): the guard never protects them.
     pub own: Vec<IpAddr>,
     /// T1, 500 ms (RFC 3261 §17.1.1.1).

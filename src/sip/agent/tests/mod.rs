@@ -12,8 +12,9 @@ mod privacy;
 mod probing;
 mod reinviting;
 mod setting_up;
+mod streaming;
 
-use super::{Agent, Alive, Entropy, Input, NumberForm, Output, Settings, Target, Trunk};
+use super::{Agent, Alive, Entropy, Input, Listening, NumberForm, Output, Settings, Target, Trunk};
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
 use crate::sip::codec;
@@ -87,6 +88,8 @@ fn settings() -> Settings {
                 target: Some(Target {
                     host: "carrier.example".into(),
                     path,
+                    secure: false,
+                    long: None,
                 }),
                 trusted: true,
                 form: NumberForm::PlusE164,
@@ -95,6 +98,7 @@ fn settings() -> Settings {
         ],
         refuse_unknown: false,
         advertised: vec![(address(US), "203.0.113.1:5060".into())],
+        streams: vec![],
         own: vec![],
         t1: Duration::from_millis(500),
     }
