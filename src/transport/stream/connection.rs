@@ -297,7 +297,7 @@ impl Connection {
             self.state = State::Ending;
             self.started = None;
             self.since = now;
-            self.dirty = true;
+            // It ends when its answer has gone, or soon without one.
             receiver.broken(error, path);
         }
     }

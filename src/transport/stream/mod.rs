@@ -242,6 +242,9 @@ impl Streams {
 
     /// Takes what has come, bounded. Returns whether there may be more.
     pub fn receive(&mut self, receiver: &mut dyn Receiver, now: Instant) -> bool {
+        if self.listeners.is_empty() {
+            return false; // UDP alone: nothing can come
+        }
         for _ in 0..ROUNDS_A_TURN {
             let ready = self.epoll.ready();
             if ready.is_empty() {

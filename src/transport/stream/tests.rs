@@ -410,7 +410,7 @@ fn call(caller: &mut World, callee: &mut World) -> Vec<&'static str> {
 #[test]
 fn tls_carries_messages_both_ways() {
     let ca = Authority::new();
-    let mut caller = secure(tls(ca.identity("other.example"), peer_tls(&ca)));
+    let mut caller = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
     let mut callee = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
     assert!(call(&mut caller, &mut callee).is_empty());
     let (bytes, path) = callee.ears.got[0].clone();
