@@ -1,8 +1,7 @@
 """The cases of TCP and TLS: framing, reuse, bounds, certificates, each over real connections."""
-import os, re, select, signal, socket, ssl, tempfile, time
-from cases import CALLER, DRIVER, SECOND, asked, case, hang_up, options, single
-from gateway import PATIENCE
-from phone import Leg, Message, build, connect
+import os, re, signal, socket, time
+from cases import CALLER, SECOND, asked, case, hang_up, options, single
+from phone import Leg, Missing, build, connect
 from streams import Authority, StreamPhone
 
 BOTH = ["udp:127.0.NET.2:5060", "tcp:127.0.NET.2:5060"]
@@ -140,7 +139,6 @@ def _(t):
     a, b = connect(caller, callee, single(t))
     t.check(caller.ended(caller.current) and callee.ended(callee.current), "they stay")
     # The BYE dials anew on both sides.
-    b.phone.current = None
     a.request("BYE")
     b.bye_comes()
     a.expect(200)
@@ -156,7 +154,6 @@ def _(t):
     t.becomes(lambda: t.g.metric("leasebridge_sip_connections"), 0, "connections")
     t.equal(t.g.metric("leasebridge_calls_up"), 1, "calls up")
     # The callee hangs up by a new connection; the caller is told at its Contact.
-    callee.gateway = (t.g.ip["gateway"], 5060)
     b.request("BYE")
     a.bye_comes()
     b.expect(200)
@@ -177,7 +174,7 @@ def _(t):
         leg.invite(number)
         try:
             one = Leg.invited(callee, 1)
-        except Exception:
+        except Missing:
             one = None
         (one or Leg.invited(second)).reply(486, "Busy Here")
         leg.refused(486)
@@ -191,18 +188,28 @@ def _(t):
 def _(t):
     number = single(t)
     caller, udp = t.phone("caller"), t.phone("callee")
-    long = caller.sdp(extra=["a=sendrecv"] + [f"a=rtpmap:{n} telephone-event/8000" for n in range(96, 127)],
-                      codecs="8 " + " ".join(str(n) for n in [101])).replace("RTP/AVP 8 101", "RTP/AVP 8 101 " + " ".join(
-                          str(n) for n in range(96, 127) if n != 101))
+    kinds = range(96, 127)
+    long = caller.sdp(codecs="8", extra=[f"a=rtpmap:{n} x-codec-number-{n}/8000" for n in kinds])
+    long = long.replace("RTP/AVP 8", "RTP/AVP 8 " + " ".join(map(str, kinds)))
     a, b = connect(caller, udp, number, offer=long)
     t.check(len(b.request_got.data) > 1300, f"the INVITE has {len(b.request_got.data)} bytes")
     t.check("SIP/2.0/UDP" in b.request_got.get("via"), "it did not come by UDP")
     hang_up(a, b)
     tcp = t.phone("callee", kind=StreamPhone, rtp=6020)
-    time.sleep(0.3)  # the place is not tried again for 250 ms
-    a, b = connect(caller, tcp, number, offer=long)
-    t.check("SIP/2.0/TCP" in b.request_got.get("via"), "it did not come by TCP")
-    hang_up(a, b)
+
+    def by_tcp():
+        """For a moment the place is not tried again."""
+        leg = Leg(caller, CALLER)
+        leg.invite(number, body=long)
+        try:
+            one = Leg.invited(tcp, 1)
+        except Missing:
+            one = Leg.invited(udp)
+        one.reply(486, "Busy Here")
+        leg.refused(486)
+        return "SIP/2.0/TCP" in one.request_got.get("via")
+
+    t.becomes(by_tcp, True, "whether it comes by TCP")
 
 
 def certificates(t, **names):
@@ -252,7 +259,7 @@ def _(t):
     t.becomes(lambda: event(t, "handshake"), 1, "handshakes refused")
 
 
-@case("tls: a carrier whose certificate has another name is not called", **SECOND)
+@case("tls: a carrier whose certificate has another name is not called")
 def _(t):
     g = t.g.ip["gateway"]
     authority, made = certificates(t, gateway=[g], callee=["wrong.example"])
@@ -260,12 +267,8 @@ def _(t):
     caller, callee = tls_sides(t, authority, made["callee"])
     leg = Leg(caller, CALLER)
     leg.invite(single(t))
-    try:
-        callee.expect("INVITE ", 3)
-        t.check(False, "it was given the INVITE")
-    except Exception:
-        pass
-    leg.refused(503)
+    callee.silent("INVITE", 3)
+    leg.refused(500)
     t.becomes(lambda: event(t, "handshake") >= 1, True, "whether a handshake was refused")
 
 

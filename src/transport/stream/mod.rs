@@ -219,6 +219,11 @@ impl Streams {
         self.backoffs = Backoffs::default();
     }
 
+    /// A trunk's target has been found at other addresses: connections there are its.
+    pub fn locate(&mut self, trunk: &str, addresses: &[IpAddr]) {
+        self.tls.locate(trunk, addresses);
+    }
+
     /// Connections that are there.
     #[must_use]
     pub fn connections(&self, transport: Transport) -> usize {

@@ -487,6 +487,24 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
 }
 
 #[test]
+fn a_place_that_no_trunk_is_at_is_not_called_until_one_is() {
+    let ca = Authority::new();
+    let elsewhere = PeerTls {
+        sources: Vec::new(),
+        targets: vec!["192.0.2.1".parse().unwrap()],
+        ..peer_tls(&ca)
+    };
+    let mut caller = secure(tls(ca.identity("x.example"), elsewhere));
+    let mut callee = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
+    assert!(call(&mut caller, &mut callee).contains(&"no-way"));
+    caller.counted.clear();
+    caller
+        .streams
+        .locate("carrier", &["127.0.0.1".parse().unwrap()]);
+    assert!(call(&mut caller, &mut callee).is_empty());
+}
+
+#[test]
 fn a_handshake_that_does_not_end_is_closed_by_time() {
     let ca = Authority::new();
     let mut world = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));

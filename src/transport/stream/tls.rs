@@ -123,6 +123,17 @@ impl Tls {
         Ok(Self { server, peers })
     }
 
+    /// A trunk's target has been found at other addresses.
+    pub(super) fn locate(&mut self, trunk: &str, addresses: &[IpAddr]) {
+        let found = self
+            .peers
+            .iter_mut()
+            .find(|peer| peer.settings.trunk == trunk);
+        if let Some(peer) = found {
+            peer.settings.targets = addresses.to_vec();
+        }
+    }
+
     /// TLS for a connection that came from there.
     pub(super) fn accept(&self, from: IpAddr) -> Option<Box<Session>> {
         let from = from.to_canonical();
