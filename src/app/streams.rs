@@ -6,8 +6,8 @@ use crate::config::{self, Config};
 use crate::sip::message::Transport;
 use crate::transport::stream::{Identity, Limits, PeerTls, Streams, Tls, TlsSettings};
 use crate::transport::udp::UdpEndpoint;
-use rustls::pki_types::PrivateKeyDer;
-use rustls::pki_types::pem::PemObject;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
 use std::net::{IpAddr, SocketAddr, ToSocketAddrs};
 
 /// Connections that an address of a trunk may have, of all: this part.

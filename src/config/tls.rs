@@ -3,8 +3,8 @@
 
 use super::reader::{Section, Value};
 use super::value::{Secret, boolean};
-use rustls::pki_types::pem::PemObject;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 
 /// The system's authorities, where a trunk names none.
 const SYSTEM: &str = "/etc/ssl/certs/ca-certificates.crt";

@@ -145,8 +145,8 @@ const BEHIND: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rustls",
-        &["src/api/", "src/transport/"],
-        "TLS is at the edges",
+        &["src/api/", "src/transport/", "src/config/tls.rs"],
+        "TLS is at the edges, and where its files are checked",
     ),
     (
         "phonenumber",
