@@ -17,6 +17,7 @@ mod parts;
 pub mod places;
 pub mod settings;
 pub mod signals;
+mod streams;
 mod verification;
 mod watch;
 

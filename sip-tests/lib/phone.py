@@ -51,6 +51,8 @@ class Phone:
     """Sockets of one side; keeps what it was sent. Repeats are counted in `copies` and shown once. With `options` set,
     each OPTIONS is answered so as it is read, and not shown."""
 
+    transport, parameter = "UDP", ""
+
     def __init__(self, ip, gateway, port=5080, rtp=6000):
         self.ip, self.port, self.gateway, self.rtp_port = ip, port, gateway, rtp
         self.family = socket.AF_INET6 if ":" in ip else socket.AF_INET
@@ -250,7 +252,7 @@ class Leg:
         if ";tag=" not in to and status > 100:
             to += f";tag={tag or self.tag}"
         fields = [f"Via: {v}" for v in m.all("via")] + [f"From: {m.get('from')}", f"To: {to}", f"Call-ID: {m.get('call-id')}",
-                  f"CSeq: {m.get('cseq')}", f"Contact: <sip:{contact or self.phone.host}>"]
+                  f"CSeq: {m.get('cseq')}", f"Contact: <sip:{contact or self.phone.host}{self.phone.parameter}>"]
         text = build(f"SIP/2.0 {status} {phrase}", fields + list(extra), body)
         self.phone.send(text)
         return text
@@ -280,10 +282,10 @@ class Leg:
     def _request(self, method, uri, cseq, body="", extra=(), drop=(), max_forwards=70, branch=None):
         branch = branch or f"z9hG4bK{next(COUNTER)}x{time.time_ns()}"
         self.branches[cseq] = branch
-        fields = [f"Via: SIP/2.0/UDP {self.phone.host};branch={branch}", f"From: {self.local}", f"To: {self.remote}",
+        fields = [f"Via: SIP/2.0/{self.phone.transport} {self.phone.host};branch={branch}", f"From: {self.local}", f"To: {self.remote}",
                   f"Call-ID: {self.call_id}", f"CSeq: {cseq} {method}", f"Max-Forwards: {max_forwards}"]
         if method in ("INVITE", "ACK"):
-            fields.append(f"Contact: <sip:{self.phone.host}>")
+            fields.append(f"Contact: <sip:{self.phone.host}{self.phone.parameter}>")
         fields = [f for f in fields if f.split(":")[0] not in drop]
         return build(f"{method} {uri} SIP/2.0", fields + list(extra), body)
 

@@ -258,7 +258,7 @@ class Sipp:
     """One sipp process."""
 
     def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE,
-                 auth_uri=None):
+                 auth_uri=None, transport="udp"):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
@@ -274,6 +274,8 @@ class Sipp:
             cmd += ["-s", service]
         if auth_uri:  # what the digest is of; by itself sipp takes the gateway's address without the number
             cmd += ["-auth_uri", auth_uri]
+        if transport == "tcp":
+            cmd += ["-t", "t1"]
         if lenient:  # goes on whatever comes
             cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
@@ -405,13 +407,13 @@ class Sipp:
             return ""
 
 
-def ready(ip, port, timeout=PATIENCE):
-    """Waits until somebody has bound the UDP port."""
+def ready(ip, port, timeout=PATIENCE, transport="udp"):
+    """Waits until somebody has bound the UDP port, or listens on the TCP one."""
     needle = "%s:%04X" % ("".join(f"{int(b):02X}" for b in reversed(ip.split("."))), port)
     end = time.time() + timeout
     while time.time() < end:
-        with open("/proc/net/udp") as f:
-            if needle in f.read():
+        with open(f"/proc/net/{transport}") as f:
+            if (needle if transport == "udp" else f"{needle} 00000000:0000 0A") in f.read():
                 return True
         time.sleep(0.01)
     return False

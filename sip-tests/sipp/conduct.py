@@ -40,15 +40,17 @@ class Context:
     # ---- who takes part
 
     def callee(self, name, steps, role="callee", media_port=6000):
-        side = Sipp(self.work, name, steps, self.gateway.ip[role], SIP, media_port=media_port)
+        side = Sipp(self.work, name, steps, self.gateway.ip[role], SIP, media_port=media_port,
+                    transport=self.case.transport)
         self.sides.append(side)
-        if not ready(self.gateway.ip[role], SIP):
+        if not ready(self.gateway.ip[role], SIP, transport=self.case.transport):
             raise Broken(f"{name}'s sipp did not start: {side.wait(1)}")
         return side
 
     def caller(self, name, steps, dialled, port=5070, media_port=6000, role="caller"):
         side = Sipp(self.work, name, steps, self.gateway.ip[role], port, f"{self.gateway.ip['gateway']}:5060", dialled, media_port,
-                    lenient=self.case.lenient, auth_uri=f"{dialled}@{self.gateway.ip['gateway']}:5060")
+                    lenient=self.case.lenient, auth_uri=f"{dialled}@{self.gateway.ip['gateway']}:5060",
+                    transport=self.case.transport)
         self.sides.append(side)
         return side
 

@@ -22,6 +22,7 @@ use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
 use crate::transport::resolver::{self, Resolver};
+use crate::transport::stream::{Streams, Tls};
 use crate::transport::udp::UdpEndpoint;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -78,18 +79,17 @@ impl Gateway {
         let runtime = http_runtime()?;
         watch_data(&config, &runtime, &metrics, &health)?;
         add_pool(&runtime, &shelf.handle, settings::pool(&config)?)?;
-        let endpoints = bind_sip(&config)?;
-        let sip_addresses: Vec<SocketAddr> = endpoints
-            .first()
-            .map(|first| first.iter().map(UdpEndpoint::local).collect())
-            .unwrap_or_default();
         let mut places = Places::default();
         let placed = places.seat(&config.trunks)?;
+        let super::streams::Sockets {
+            workers: sockets,
+            addresses: sip_addresses,
+        } = super::streams::bind(&config, &super::streams::tls(&config, &placed)?)?;
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let names = settings::names(&parts.agent);
         let verification = verification::start(&config, &metrics)?;
-        let workers = workers(parts.workers, endpoints, (&metrics, &health));
+        let workers = workers(parts.workers, sockets, (&metrics, &health));
         super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
@@ -178,11 +178,16 @@ impl Gateway {
         let agent = settings::agent(&config, &placed, &self.sip_addresses)?;
         let names = settings::names(&agent);
         let pool = settings::pool(&config)?;
+        let certificates = super::streams::tls(&config, &placed)?;
         let verifying = verification::settings(&config)?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
         }
-        for one in &self.signalling {
+        let mut tls = Vec::new();
+        for _ in &self.signalling {
+            tls.push(Tls::new(certificates.clone())?);
+        }
+        for (one, tls) in self.signalling.iter().zip(tls) {
             let update = Update {
                 agent: agent.clone(),
                 settings: settings::call(&config),
@@ -191,7 +196,8 @@ impl Gateway {
                 directory: directory(&config, &placed, &plan, &self.lookup),
             };
             one.control
-                .blocking_send(Control::Reload(Box::new(update)))
+                .blocking_send(Control::Certificates(Box::new(tls)))
+                .and_then(|()| one.control.blocking_send(Control::Reload(Box::new(update))))
                 .map_err(|_| "a signalling thread has ended".to_owned())?;
         }
         self.resolver.watch(names);
@@ -447,21 +453,6 @@ fn add_pool(
     Ok(())
 }
 
-/// Sockets for each worker, one for each listening address.
-fn bind_sip(config: &Config) -> Result<Vec<Vec<UdpEndpoint>>, String> {
-    let count = usize::from(config.sip.workers);
-    let mut workers: Vec<Vec<UdpEndpoint>> = (0..count).map(|_| Vec::new()).collect();
-    for (listen, _) in &config.sip.listen {
-        let address = listen.address;
-        let group = UdpEndpoint::bind_group(address, count)
-            .map_err(|error| format!("cannot listen on udp:{address}: {error}"))?;
-        for (worker, endpoint) in workers.iter_mut().zip(group) {
-            worker.push(endpoint);
-        }
-    }
-    Ok(workers)
-}
-
 /// The DNS client: what it finds goes to the signalling threads.
 fn start_resolver(
     config: &Config,
@@ -499,6 +490,7 @@ struct Signaller {
 struct Ready {
     worker: Worker,
     endpoints: Vec<UdpEndpoint>,
+    streams: Streams,
     handover: Handover,
     relay_ready: std::os::fd::OwnedFd,
     meter: WorkerMeter,
@@ -506,24 +498,25 @@ struct Ready {
 
 fn workers(
     parts: Vec<WorkerParts>,
-    endpoints: Vec<Vec<UdpEndpoint>>,
+    sockets: Vec<(Vec<UdpEndpoint>, Streams)>,
     (metrics, health): (&Metrics, &Arc<Health>),
 ) -> Vec<Ready> {
-    let ready = |(parts, endpoints): (WorkerParts, Vec<UdpEndpoint>)| {
+    let ready = |(parts, (endpoints, streams)): (WorkerParts, (Vec<UdpEndpoint>, Streams))| {
         let index = parts.parts.index;
         let worker = Worker::new(parts.parts);
         let meter = WorkerMeter::new(metrics, health, index);
         // Whoever asks first, right after the start, finds every figure there.
-        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>());
+        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>(), &streams);
         Ready {
             worker,
             endpoints,
+            streams,
             handover: parts.handover,
             relay_ready: parts.relay_ready,
             meter,
         }
     };
-    parts.into_iter().zip(endpoints).map(ready).collect()
+    parts.into_iter().zip(sockets).map(ready).collect()
 }
 
 impl Ready {
@@ -540,6 +533,7 @@ impl Ready {
         let signalling = Signalling {
             worker: self.worker,
             endpoints: self.endpoints,
+            streams: self.streams,
             handover: self.handover,
             books: Box::new(books.clone()),
             notices,

@@ -14,6 +14,8 @@ use crate::observe::catalogue as rows;
 use crate::observe::worker::WorkerFigures;
 use crate::observe::{Buckets, Endpoints, Health, Metrics, Sink};
 use crate::relay::metrics::RelayMetrics;
+use crate::sip::message::Transport;
+use crate::transport::stream::Streams;
 use crate::transport::udp::UdpEndpoint;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -156,7 +158,7 @@ impl Meter for WorkerMeter {
         self.figures.line(waiting, began, lost);
     }
 
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]) {
+    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams) {
         let alive = worker.agent().alive();
         let counters = worker.agent().counters();
         self.figures
@@ -169,6 +171,11 @@ impl Meter for WorkerMeter {
         );
         let waiting: usize = endpoints.iter().map(|endpoint| endpoint.waiting()).sum();
         self.figures.set_queue(count(waiting));
+        self.figures.set_connections(
+            count(streams.connections(Transport::Tcp)),
+            count(streams.connections(Transport::Tls)),
+            count(streams.waiting()),
+        );
         let ports = worker.ports().count();
         // Pairs, and so two ports each.
         self.ports

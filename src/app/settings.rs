@@ -120,13 +120,19 @@ pub fn agent(
     placed: &Placed<'_>,
     local: &[SocketAddr],
 ) -> Result<agent::Settings, String> {
-    let advertised = config
-        .sip
-        .listen
-        .iter()
-        .zip(local)
-        .map(|((_, name), address)| (*address, advertised_name(name, *address)))
-        .collect();
+    let sockets = config.sip.listen.iter().zip(local);
+    let (mut advertised, mut streams) = (Vec::new(), Vec::new());
+    for ((listen, name), local) in sockets {
+        let name = advertised_name(name, *local);
+        match transport(listen.transport) {
+            Transport::Udp => advertised.push((*local, name)),
+            transport => streams.push(agent::Listening {
+                transport,
+                local: *local,
+                advertised: name,
+            }),
+        }
+    }
     let mut trunks = Vec::with_capacity(placed.len());
     for (place, trunk) in placed.iter().enumerate() {
         let id = u16::try_from(place).map_err(|_| "more than 65,536 trunks".to_owned())?;
@@ -137,6 +143,7 @@ pub fn agent(
         trunks,
         refuse_unknown: config.sip.refuse_unknown,
         advertised,
+        streams,
         own: config
             .media
             .addresses
@@ -421,13 +428,7 @@ fn question(target: &config::TrunkTarget) -> locate::Target {
         host: target.host.as_str().into(),
         port: target.port,
         transport: target.transport.map(transport),
-        secure: false,
-    }
-}
-
-fn transport(transport: config::Transport) -> Transport {
-    match transport {
-        config::Transport::Udp => Transport::Udp,
+        secure: target.secure,
     }
 }
 
@@ -465,6 +466,21 @@ fn advertised_name(name: &str, bound: SocketAddr) -> Box<str> {
     }
 }
 
+/// Transports of SIP by both their names.
+pub fn transport(transport: config::Transport) -> Transport {
+    match transport {
+        config::Transport::Udp => Transport::Udp,
+        config::Transport::Tcp => Transport::Tcp,
+        config::Transport::Tls => Transport::Tls,
+    }
+}
+
+/// Port of a URI without one (RFC 3261 §19.1.2).
+fn default_port(target: &config::TrunkTarget) -> u16 {
+    let tls = target.secure || target.transport == Some(config::Transport::Tls);
+    if tls { 5061 } else { 5060 }
+}
+
 fn target(
     trunk: &str,
     target: &config::TrunkTarget,
@@ -472,7 +488,8 @@ fn target(
 ) -> Result<agent::Target, String> {
     let question = question(target);
     let host = match target.port {
-        None | Some(5060) => target.host.as_str().into(),
+        None => target.host.as_str().into(),
+        Some(port) if port == default_port(target) => target.host.as_str().into(),
         Some(port) => format!("{}:{port}", target.host).into(),
     };
     if question.literal().is_none() {
@@ -480,6 +497,8 @@ fn target(
             host,
             hops: Vec::new(),
             name: Some(question),
+            secure: target.secure,
+            free: false,
         });
     }
     match locate::Locator::new(question, listeners).outcome() {
@@ -487,6 +506,8 @@ fn target(
             host,
             hops,
             name: None,
+            secure: target.secure,
+            free: target.transport.is_none() && !target.secure,
         }),
         locate::Outcome::Nothing(_) | locate::Outcome::Failed => Err(format!(
             "trunk {trunk:?}: no SIP socket of the address family of {}",

@@ -10,6 +10,7 @@ const OTHER_DESCRIPTORS: u64 = 128;
 
 pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environment<'_>) {
     listeners(config, root);
+    targets_have_sockets(config, root);
     media_and_sip(config, root);
     national_needs_country(config, root);
     strip_is_the_country_code(config, root);
@@ -28,8 +29,50 @@ fn listeners(config: &Config, root: &Section<'_>) {
     }
 }
 
+/// Via and Contact name a socket of ours of the target's transport: there must be one.
+fn targets_have_sockets(config: &Config, root: &Section<'_>) {
+    for section in root.sections("trunk", "name") {
+        let named = |name: &str| {
+            let value = section.value("name");
+            value.and_then(|value| value.text().map(|text| text == name)) == Some(true)
+        };
+        let trunk = config.trunks.iter().find(|trunk| named(&trunk.name));
+        let Some(trunk) = trunk else { continue };
+        if let Some(target) = &trunk.target {
+            let host = target.host.trim_matches(['[', ']']);
+            let family = host.parse::<std::net::IpAddr>().ok();
+            let fits = |listen: &super::Listen| {
+                target.transport.is_none_or(|by| listen.transport == by)
+                    && family.is_none_or(|ip| ip.is_ipv4() == listen.address.is_ipv4())
+            };
+            if !config.sip.listen.iter().any(|(listen, _)| fits(listen)) {
+                let name = target.transport.map_or("udp", super::sip::Transport::name);
+                let family = match family {
+                    Some(std::net::IpAddr::V4(_)) => " (IPv4)",
+                    Some(std::net::IpAddr::V6(_)) => " (IPv6)",
+                    None => "",
+                };
+                let message = format!(
+                    "sip.listen has no \"{name}:\" address{family}, which our requests there would name"
+                );
+                section.fault("target", message);
+            }
+        }
+        let certified = trunk.tls.require_client_cert;
+        let server = config.sip.tls.as_ref();
+        if certified && trunk.tls.ca.is_empty() && server.is_none_or(|tls| tls.client_ca.is_empty())
+        {
+            let message = "require_client_cert needs tls.ca, or client_ca of sip.tls";
+            section.fault("tls", message);
+        }
+    }
+}
+
 fn media_and_sip(config: &Config, root: &Section<'_>) {
     for (listen, _) in &config.sip.listen {
+        if listen.transport != super::sip::Transport::Udp {
+            continue;
+        }
         for media in &config.media.addresses {
             let there = std::net::SocketAddr::new(media.bind, listen.address.port());
             if config.media.ports.contains(there.port()) && overlap(there, listen.address) {
@@ -107,23 +150,36 @@ fn descriptors(config: &Config, root: &Section<'_>, limit: u64) {
     let addresses = u64::try_from(config.media.addresses.len()).unwrap_or(u64::MAX);
     let ports = config.media.ports.ports().saturating_mul(addresses);
     let connections = u64::from(config.http.max_connections);
+    let sip = sip_connections(config);
     let needed = ports
         .saturating_add(connections)
+        .saturating_add(sip)
         .saturating_add(OTHER_DESCRIPTORS);
     if needed <= limit {
         return;
     }
     let instead = what_fits(config, limit, ports, addresses);
     let message = format!(
-        "{ports} media ports and {connections} HTTP connections need {needed} descriptors, and \
+        "{ports} media ports, {connections} HTTP and {sip} SIP connections need {needed} descriptors, and \
          the hard limit is {limit}: expected a limit of {needed} (LimitNOFILE, ulimit -Hn){instead}"
     );
     root.section("media").fault("ports", message);
 }
 
+/// Connections that SIP may have: none where it is heard by UDP alone.
+fn sip_connections(config: &Config) -> u64 {
+    if config.sip.has_streams() {
+        u64::from(config.sip.max_connections)
+    } else {
+        0
+    }
+}
+
 /// What would fit under `limit` instead, the ports first: each is a figure that does.
 fn what_fits(config: &Config, limit: u64, ports: u64, addresses: u64) -> String {
-    let room = limit.saturating_sub(OTHER_DESCRIPTORS);
+    let room = limit
+        .saturating_sub(OTHER_DESCRIPTORS)
+        .saturating_sub(sip_connections(config));
     let connections = u64::from(config.http.max_connections);
     let fitting = room
         .saturating_sub(connections)

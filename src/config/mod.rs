@@ -35,6 +35,7 @@ mod plain;
 mod reader;
 mod reload;
 mod sip;
+mod tls;
 mod trunk;
 pub mod value;
 
@@ -50,6 +51,7 @@ pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
 pub use reload::RestartOnly;
 pub use sip::{Listen, Sip, Transport};
+pub use tls::{Certificate, ServerTls, TrunkTls};
 pub use trunk::{
     Direction, MediaSource, NumberForm, Reliability, SingleCallerId, Trunk, TrunkTarget,
 };

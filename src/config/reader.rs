@@ -412,6 +412,11 @@ impl<'r> Section<'r> {
         (self.reader.environment.file)(Path::new(path)).ok()
     }
 
+    /// The text of a file that the configuration does not name.
+    pub(super) fn text_of(&self, path: &Path) -> Result<String, String> {
+        (self.reader.environment.file)(path)
+    }
+
     #[cfg(test)]
     fn asked(&self, key: &str) {
         let full = joined(&self.schema, key);

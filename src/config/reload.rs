@@ -42,6 +42,18 @@ impl Config {
             ),
             ("sip.resolvers", self.sip.resolvers == new.sip.resolvers),
             ("sip.workers", self.sip.workers == new.sip.workers),
+            (
+                "sip.max_connections",
+                self.sip.max_connections == new.sip.max_connections,
+            ),
+            (
+                "sip.header_timeout",
+                self.sip.header_timeout == new.sip.header_timeout,
+            ),
+            (
+                "sip.idle_timeout",
+                self.sip.idle_timeout == new.sip.idle_timeout,
+            ),
             ("media.address", self.media.addresses == new.media.addresses),
             ("media.ports", self.media.ports == new.media.ports),
             ("media.threads", self.media.threads == new.media.threads),

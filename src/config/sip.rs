@@ -1,6 +1,7 @@
 //! `[sip]`: where SIP is heard and under which names.
 
 use super::reader::{Section, Value};
+use super::tls::ServerTls;
 use super::value::{duration, integer, parse_duration, word};
 use std::fmt;
 use std::net::SocketAddr;
@@ -11,7 +12,38 @@ use std::time::Duration;
 pub enum Transport {
     /// UDP.
     Udp,
+    /// TCP.
+    Tcp,
+    /// TLS over TCP.
+    Tls,
 }
+
+impl Transport {
+    /// As the configuration writes it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Udp => "udp",
+            Self::Tcp => "tcp",
+            Self::Tls => "tls",
+        }
+    }
+
+    /// Port where none is given (RFC 3261 §19.1.2).
+    #[must_use]
+    pub fn port(self) -> u16 {
+        match self {
+            Self::Udp | Self::Tcp => 5060,
+            Self::Tls => 5061,
+        }
+    }
+}
+
+pub(super) const TRANSPORTS: &[(&str, Transport)] = &[
+    ("udp", Transport::Udp),
+    ("tcp", Transport::Tcp),
+    ("tls", Transport::Tls),
+];
 
 /// One of `sip.listen`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,7 +56,7 @@ pub struct Listen {
 
 impl fmt::Display for Listen {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "udp:{}", self.address)
+        write!(f, "{}:{}", self.transport.name(), self.address)
     }
 }
 
@@ -43,15 +75,29 @@ pub struct Sip {
     pub min_se: Duration,
     /// Signalling workers.
     pub workers: u16,
+    /// What we show to who connects by TLS, and whose certificates we believe.
+    pub tls: Option<ServerTls>,
+    /// Connections for SIP at once.
+    pub max_connections: u32,
+    /// The first message of a connection, and the rest of each, must be there by then.
+    pub header_timeout: Duration,
+    /// A connection on which nothing passes is closed after this.
+    pub idle_timeout: Duration,
 }
 
 /// More signalling workers than this no machine keeps busy.
 const MOST_WORKERS: u16 = 64;
 
-pub(super) const NO_STREAMS: &str = "TCP and TLS for SIP are not in this version";
+impl Sip {
+    /// Whether some address is for TCP or TLS.
+    #[must_use]
+    pub fn has_streams(&self) -> bool {
+        let mut all = self.listen.iter();
+        all.any(|(listen, _)| listen.transport != Transport::Udp)
+    }
+}
 
 pub(super) fn read(section: &Section<'_>) -> Sip {
-    section.refuse("tls", NO_STREAMS);
     let listen = section.read_list("listen", listen).unwrap_or_else(|| {
         vec![Listen {
             transport: Transport::Udp,
@@ -74,6 +120,13 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
             "expected no less than sip.min_se, or \"0s\"",
         );
     }
+    let tls = super::tls::server(&section.section("tls"));
+    if listen.iter().any(|one| one.transport == Transport::Tls) && !section.has("tls") {
+        section.fault(
+            "tls",
+            "missing: an address with \"tls:\" needs a certificate",
+        );
+    }
     Sip {
         listen: advertise(section, listen),
         refuse_unknown: section
@@ -85,6 +138,22 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
         workers: section
             .read("workers", integer(1, MOST_WORKERS))
             .unwrap_or(1),
+        tls,
+        max_connections: section
+            .read("max_connections", integer(1, 1_000_000))
+            .unwrap_or(1_024),
+        header_timeout: section
+            .read(
+                "header_timeout",
+                duration(Duration::from_millis(100), Duration::from_secs(300)),
+            )
+            .unwrap_or(Duration::from_secs(10)),
+        idle_timeout: section
+            .read(
+                "idle_timeout",
+                duration(Duration::from_secs(1), Duration::from_secs(86_400)),
+            )
+            .unwrap_or(Duration::from_secs(600)),
     }
 }
 
@@ -116,20 +185,19 @@ fn listen(value: &Value<'_>) -> Result<Listen, String> {
         .and_then(|text| text.split_once(':'))
         .ok_or_else(wrong)?;
     let address: SocketAddr = address.parse().map_err(|_| wrong())?;
-    match transport {
-        "udp" if address.port() == 0 => Err("a port other than 0".to_owned()),
-        "udp" => Ok(Listen {
-            transport: Transport::Udp,
-            address,
-        }),
-        "tcp" | "tls" => Err(format!("an address with \"udp:\" ({NO_STREAMS})")),
-        _ => Err(wrong()),
+    let transport = TRANSPORTS.iter().find(|(name, _)| *name == transport);
+    let (_, transport) = *transport.ok_or_else(wrong)?;
+    if address.port() == 0 {
+        return Err("a port other than 0".to_owned());
     }
+    Ok(Listen { transport, address })
 }
 
 fn overlapping(section: &Section<'_>, listen: &[Listen]) {
     for (position, one) in listen.iter().enumerate() {
         let before = listen.iter().take(position);
+        let of_udp = |one: &Listen| one.transport == Transport::Udp;
+        let before = before.filter(|other| of_udp(other) == of_udp(one));
         for other in before.filter(|other| overlap(one.address, other.address)) {
             section.fault("listen", format!("{one} overlaps with {other}"));
         }

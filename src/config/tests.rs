@@ -20,7 +20,7 @@ fn parse_under(text: &str, descriptor_limit: Option<u64>) -> Result<Config, Faul
         },
         file: &|path| match path.to_str() {
             Some("/secret") => Ok(format!("{SECRET}\n")),
-            Some("/cert.pem") => Ok(certificate().0),
+            Some("/cert.pem" | "/ca.pem") => Ok(certificate().0),
             Some("/key.pem") => Ok(certificate().1),
             _ => Err("no such file".to_owned()),
         },
@@ -30,8 +30,12 @@ fn parse_under(text: &str, descriptor_limit: Option<u64>) -> Result<Config, Faul
 }
 
 fn certificate() -> (String, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
-    (made.cert.pem(), made.signing_key.serialize_pem())
+    static MADE: std::sync::OnceLock<(String, String)> = std::sync::OnceLock::new();
+    let make = || {
+        let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+        (made.cert.pem(), made.signing_key.serialize_pem())
+    };
+    MADE.get_or_init(make).clone()
 }
 
 fn parse(text: &str) -> Result<Config, Faults> {
@@ -389,17 +393,126 @@ fn number_forms_are_read() {
     );
 }
 
+const STREAMS: &str = "[sip]
+listen = [\"udp:127.0.0.1:5060\", \"tcp:127.0.0.1:5060\", \"tls:127.0.0.1:5061\"]
+tls = { cert = \"/cert.pem\", key = \"/key.pem\", client_ca = \"/ca.pem\" }
+";
+
+/// The target of a trunk with these lines.
+fn streamed(lines: &str) -> Result<Trunk, Faults> {
+    let trunk = "[[trunk]]\nname = \"out\"\ndirection = \"outbound\"\n";
+    let config = parse(&format!("{STREAMS}{trunk}{lines}\n"))?;
+    Ok(config.trunks[0].clone())
+}
+
+#[test]
+fn a_targets_transport_is_its_own_then_the_trunks_then_its_schemes() {
+    let target = |lines: &str| {
+        let target = streamed(&format!("{lines}\ntls = {{ ca = \"/ca.pem\" }}"))
+            .unwrap()
+            .target
+            .unwrap();
+        (target.transport, target.port, target.secure)
+    };
+    use Transport::{Tcp, Tls, Udp};
+    for (lines, expected) in [
+        ("target = \"sip:a\"", (None, None, false)),
+        ("target = \"sip:a;transport=tcp\"", (Some(Tcp), None, false)),
+        ("target = \"sip:a;transport=tls\"", (Some(Tls), None, false)),
+        ("target = \"sips:a\"", (Some(Tls), None, true)),
+        (
+            "target = \"sips:a:5062;transport=tcp\"",
+            (Some(Tls), Some(5062), true),
+        ),
+        (
+            "target = \"sip:a\"\ntransport = \"tcp\"",
+            (Some(Tcp), None, false),
+        ),
+        (
+            "target = \"sip:a;transport=udp\"\ntransport = \"tcp\"",
+            (Some(Udp), None, false),
+        ),
+    ] {
+        assert_eq!(target(lines), expected, "{lines}");
+    }
+    let wrong = streamed("target = \"sips:a;transport=udp\"").unwrap_err();
+    assert!(wrong.to_string().contains("\"sips:\" is TLS"), "{wrong}");
+}
+
+#[test]
+fn what_tls_needs_is_told_at_once() {
+    let fine = "target = \"sips:a\"\ntls = { ca = \"/ca.pem\", cert = \"/cert.pem\", key = \"/key.pem\", \
+                server_name = \"b.example\", require_client_cert = true, peer_names = [\"b.example\"] }";
+    let tls = streamed(fine).unwrap().tls;
+    assert_eq!(tls.server_name.as_deref(), Some("b.example"));
+    assert!(tls.identity.is_some() && tls.require_client_cert);
+    for (lines, expected) in [
+        (
+            "target = \"sips:a\"",
+            "tls.ca: missing: expected a file of authorities",
+        ),
+        (
+            "target = \"sips:a\"\ntls = { ca = \"/nowhere\" }",
+            "tls.ca: expected a readable file",
+        ),
+        (
+            "target = \"sips:a\"\ntls = { ca = \"/ca.pem\", cert = \"/cert.pem\" }",
+            "tls.key: missing",
+        ),
+        (
+            "target = \"sips:a\"\ntls = { ca = \"/ca.pem\", key = \"/secret\", cert = \"/cert.pem\" }",
+            "tls.key: expected a PEM file with a private key",
+        ),
+        (
+            "target = \"sips:a\"\ntls = { ca = \"/ca.pem\", server_name = \"a b\" }",
+            "tls.server_name: expected a host name",
+        ),
+    ] {
+        let found = streamed(lines).unwrap_err().to_string();
+        assert!(found.contains(expected), "{lines}: {found}");
+    }
+    assert_fault(
+        "[sip]\nlisten = [\"tls:127.0.0.1:5061\"]",
+        "sip.tls: missing: an address with \"tls:\" needs a certificate",
+    );
+    assert_fault(
+        &format!("{TRUNKS}tls = {{ require_client_cert = true }}\n"),
+        "require_client_cert needs tls.ca",
+    );
+}
+
+#[test]
+fn a_target_needs_a_socket_of_its_transport_and_family() {
+    let target = |uri: &str| TRUNKS.replace("sip:192.0.2.9:5070;transport=udp", uri);
+    assert_fault(
+        &target("sip:192.0.2.9;transport=tcp"),
+        "sip.listen has no \"tcp:\" address (IPv4)",
+    );
+    assert_fault(
+        &target("sip:[2001:db8::1]"),
+        "sip.listen has no \"udp:\" address (IPv6)",
+    );
+}
+
+#[test]
+fn addresses_overlap_within_their_kind_alone() {
+    parse(STREAMS).unwrap();
+    assert_fault(
+        "[sip]\nlisten = [\"tcp:127.0.0.1:5060\", \"tls:127.0.0.1:5060\"]",
+        "tls:127.0.0.1:5060 overlaps with tcp:127.0.0.1:5060",
+    );
+}
+
+#[test]
+fn connections_of_sip_count_as_descriptors() {
+    let text = format!("{STREAMS}max_connections = 5000\n[media]\nports = \"20000-20099\"\n");
+    let found = parse_under(&text, Some(4096)).unwrap_err().to_string();
+    assert!(found.contains("and 5000 SIP connections need"), "{found}");
+}
+
 #[test]
 fn what_this_version_does_not_do_is_refused_clearly() {
     for (text, expected) in [
-        (
-            "[sip]\nlisten = [\"tcp:127.0.0.1:5060\"]",
-            "TCP and TLS for SIP are not in this version",
-        ),
-        (
-            "[sip]\ntls = { cert = \"a\", key = \"b\" }",
-            "TCP and TLS for SIP are not in this version",
-        ),
         (
             "[store]\nengine = \"postgres\"",
             "postgres is not in this version",
@@ -418,19 +531,11 @@ fn what_this_version_does_not_do_is_refused_clearly() {
         assert_fault(text, expected);
     }
     for (key, expected) in [
-        ("transport = \"tls\"", "TCP and TLS"),
         ("srtp = \"required\"", "SRTP is not"),
         ("insecure_srtp = true", "SRTP is not"),
         ("nat = true", "is not in this version"),
-        ("target = \"sip:a;transport=tcp\"", "TCP and TLS"),
     ] {
-        let trunks = TRUNKS.replace("\"sip:192.0.2.9:5070;transport=udp\"", "\"sip:b\"");
-        let text = if key.starts_with("target") {
-            trunks.replace("target = \"sip:b\"", key)
-        } else {
-            format!("{trunks}{key}\n")
-        };
-        assert_fault(&text, expected);
+        assert_fault(&format!("{TRUNKS}{key}\n"), expected);
     }
     // Their harmless values pass.
     let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");

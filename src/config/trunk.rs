@@ -3,7 +3,8 @@
 use super::digest::{self, Digest};
 use super::identity::{IdentityPolicy, POLICY};
 use super::reader::{Found, Section, Value};
-use super::sip::{NO_STREAMS, Transport, parse_host_port};
+use super::sip::{TRANSPORTS, Transport, parse_host_port};
+use super::tls::TrunkTls;
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
 use std::time::Duration;
 
@@ -95,6 +96,8 @@ pub struct TrunkTarget {
     pub port: Option<u16>,
     /// Transport; without one the DNS says it (RFC 3263 §4.1).
     pub transport: Option<Transport>,
+    /// A `sips:` URI: TLS on every hop (RFC 5630).
+    pub secure: bool,
 }
 
 /// One of `[[trunk]]`.
@@ -140,6 +143,8 @@ pub struct Trunk {
     pub media_source: MediaSource,
     /// Where a latched source may be, beside the SIP peer.
     pub media_prefixes: Vec<Cidr>,
+    /// TLS with it.
+    pub tls: TrunkTls,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
     pub codecs: Vec<String>,
     /// Digest authentication, both ways.
@@ -178,7 +183,17 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         ]),
     );
     let sources = section.read_list("sources", cidr);
-    let target = section.read("target", target);
+    let transport = section.read("transport", word(TRANSPORTS));
+    let target = section.read("target", |value| target(value, transport));
+    let by_tls = |to: &TrunkTarget| {
+        // Without a transport the DNS may say TLS: then what is said of TLS here counts.
+        let may = match to.transport {
+            Some(transport) => transport == Transport::Tls,
+            None => section.has("tls"),
+        };
+        may.then(|| to.host.clone())
+    };
+    let tls = super::tls::trunk(&section.section("tls"), target.as_ref().and_then(by_tls));
     if let Some(direction) = direction {
         reach(section, direction, sources.as_deref());
     }
@@ -229,6 +244,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         media_prefixes: section
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
+        tls,
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
         digest: digest::read(section, direction.is_none_or(Direction::brings)),
         identity: section.read("identity", word(POLICY)),
@@ -304,30 +320,39 @@ fn media_source(section: &Section<'_>) -> MediaSource {
     rule
 }
 
-fn target(value: &Value<'_>) -> Result<TrunkTarget, String> {
+/// The URI's own transport goes before the trunk's; a `sips:` URI is TLS whatever it says of TCP (RFC
+/// 3261 §26.2.2).
+fn target(value: &Value<'_>, transport: Option<Transport>) -> Result<TrunkTarget, String> {
     let wrong = || "a SIP URI (\"sip:192.0.2.10:5060;transport=udp\")".to_owned();
     let text = value.text().ok_or_else(wrong)?;
-    if text.starts_with("sips:") {
-        return Err(format!("a \"sip:\" URI ({NO_STREAMS})"));
-    }
-    let rest = text.strip_prefix("sip:").ok_or_else(wrong)?;
+    let secure = text.starts_with("sips:");
+    let rest = text
+        .strip_prefix("sip:")
+        .or_else(|| text.strip_prefix("sips:"))
+        .ok_or_else(wrong)?;
     let (host_port, parameters) = match rest.split_once(';') {
         Some((host_port, parameters)) => (host_port, Some(parameters)),
         None => (rest, None),
     };
-    let transport = match parameters {
+    let own = match parameters {
         None => None,
-        Some("transport=udp") => Some(Transport::Udp),
-        Some("transport=tcp" | "transport=tls") => {
-            return Err(format!("\";transport=udp\" ({NO_STREAMS})"));
+        Some(parameters) => {
+            let named = parameters.strip_prefix("transport=").ok_or_else(wrong)?;
+            let found = TRANSPORTS.iter().find(|(name, _)| *name == named);
+            Some(found.ok_or_else(wrong)?.1)
         }
-        Some(_) => return Err(wrong()),
     };
+    let asked = own.or(transport);
+    if secure && asked == Some(Transport::Udp) {
+        return Err("a \"sip:\" URI, or another transport: \"sips:\" is TLS".to_owned());
+    }
+    let transport = if secure { Some(Transport::Tls) } else { asked };
     let (host, port) = parse_host_port(host_port).ok_or_else(wrong)?;
     Ok(TrunkTarget {
         host: host.to_owned(),
         port,
         transport,
+        secure,
     })
 }
 
@@ -397,14 +422,6 @@ fn codec(value: &Value<'_>) -> Result<String, String> {
 
 /// What the format knows and this version does not do.
 fn refuse_later(section: &Section<'_>) {
-    let transport = section.read(
-        "transport",
-        word(&[("udp", true), ("tcp", false), ("tls", false)]),
-    );
-    if transport == Some(false) {
-        section.fault("transport", NO_STREAMS);
-    }
-    section.refuse("tls", NO_STREAMS);
     for (key, why) in [
         ("insecure_srtp", "SRTP is not in this version"),
         (

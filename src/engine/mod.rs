@@ -21,5 +21,6 @@ pub mod life;
 pub mod media_adapter;
 pub mod signalling;
 pub mod sip_adapter;
+mod stream_adapter;
 pub mod waiting;
 pub mod worker;

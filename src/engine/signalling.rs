@@ -7,12 +7,14 @@
 use super::clock;
 use super::handover::{Batch, Handed, Handover};
 use super::intake::Intake;
+use super::stream_adapter::Arrivals;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
 use crate::call::event::BooksEvent;
 use crate::domain::{CallKey, CallRecord, Now, Passport, Verdict};
 use crate::sip::locate;
 use crate::sip::message::{Path, Transport};
+use crate::transport::stream::{Streams, Tls};
 use crate::transport::udp::UdpEndpoint;
 use std::collections::VecDeque;
 use std::future::Future as _;
@@ -30,8 +32,11 @@ const NOTICES_A_TURN: usize = 256;
 /// Batches of other workers taken in a turn.
 const HANDED_A_TURN: usize = 8;
 
+/// Rounds of failed paths that are told of in a turn: each may make the worker try another.
+const FAILURES_A_TURN: usize = 4;
+
 /// Where messages are logged (DEBUG).
-const MESSAGES: &str = "leasebridge::sip";
+pub(super) const MESSAGES: &str = "leasebridge::sip";
 
 /// What the rest of the process tells a signalling thread.
 pub enum Control {
@@ -43,6 +48,8 @@ pub enum Control {
     Reload(Box<Update>),
     /// Where a trunk's requests go, as the DNS has it.
     Hops(Box<(locate::Target, Vec<locate::Hop>)>),
+    /// New certificates and rules of TLS.
+    Certificates(Box<Tls>),
     /// Stop the thread, whatever is up.
     Stop,
 }
@@ -61,7 +68,7 @@ pub trait Meter: Send {
     /// the last time to a worker that took nothing.
     fn line(&self, waiting: usize, began: u64, lost: u64);
     /// Figures of the moment, about once a second.
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint]);
+    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams);
 }
 
 /// The books as the thread reaches them.
@@ -91,6 +98,8 @@ pub struct Signalling {
     pub endpoints: Vec<UdpEndpoint>,
     /// The way to the other workers.
     pub handover: Handover,
+    /// Its connections.
+    pub streams: Streams,
     /// The books.
     pub books: Box<dyn BooksQueue>,
     /// From the books.
@@ -112,6 +121,7 @@ pub struct Signalling {
 struct Loop {
     worker: Worker,
     endpoints: Vec<AsyncFd<UdpEndpoint>>,
+    streams: AsyncFd<Streams>,
     books: Box<dyn BooksQueue>,
     verifier: Box<dyn Verifier>,
     meter: Box<dyn Meter>,
@@ -133,6 +143,7 @@ impl Signalling {
             worker,
             endpoints,
             handover,
+            streams,
             books,
             mut notices,
             verifier,
@@ -150,6 +161,7 @@ impl Signalling {
         let mut this = Loop {
             worker,
             endpoints,
+            streams: register(streams, Interest::READABLE)?,
             books,
             verifier,
             meter,
@@ -191,6 +203,7 @@ impl Signalling {
                 }
                 () = this.intake.handover.receive(&mut handed, HANDED_A_TURN) => {}
                 () = any_readable(&this.endpoints) => {}
+                _ = this.streams.readable() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
             }
             this.handed(&mut handed);
@@ -203,9 +216,13 @@ impl Signalling {
 impl Loop {
     /// When the next turn must come without anybody asking for it.
     fn due(&self) -> Instant {
+        if self.streams.get_ref().has_failures() {
+            return clock::now().mono;
+        }
         let second = self.observed + Duration::from_secs(1);
         let line = self.intake.due(self.served);
-        let times = [self.worker.poll_timeout(), line];
+        let streams = self.streams.get_ref().poll_timeout();
+        let times = [self.worker.poll_timeout(), line, streams];
         times.into_iter().flatten().fold(second, Instant::min)
     }
 
@@ -214,7 +231,13 @@ impl Loop {
             Control::Drain => self.worker.draining(true, now),
             Control::EndCalls => self.worker.end_calls(now),
             Control::Reload(update) => self.worker.reload(*update, now),
-            Control::Hops(found) => self.worker.hops(found, now),
+            Control::Hops(found) => {
+                let (target, hops) = &*found;
+                let addresses: Vec<_> = hops.iter().map(|hop| hop.path.remote.ip()).collect();
+                self.streams.get_mut().locate(&target.host, &addresses);
+                self.worker.hops(found, now);
+            }
+            Control::Certificates(tls) => self.streams.get_mut().reload(*tls),
             Control::Stop => {}
         }
     }
@@ -262,9 +285,36 @@ impl Loop {
                     // The kernel tells one of the sockets, not the one that sent.
                     handover.tell(&Handed::Failed(path));
                 });
-                clear_readiness(endpoint);
+                clear_readiness(endpoint, NEWS);
             }
         }
+        let mut arrivals = Arrivals {
+            worker: &mut self.worker,
+            meter: &*self.meter,
+            intake: &mut self.intake,
+            now,
+        };
+        if !self.streams.get_mut().receive(&mut arrivals, now.mono) {
+            clear_readiness(&self.streams, Interest::READABLE);
+        }
+        self.stream_news(now);
+    }
+
+    /// Connections that failed, and why.
+    fn stream_news(&mut self, now: Now) {
+        let (streams, worker) = (self.streams.get_mut(), &mut self.worker);
+        let handover = &mut self.intake.handover;
+        streams.failures(|path| {
+            worker.path_failed(path, now);
+            // Others may have sent on it.
+            handover.tell(&Handed::Failed(path));
+        });
+        let meter = &self.meter;
+        streams.counted(|ending, count| {
+            for _ in 0..count {
+                meter.count("sip_connection", ending);
+            }
+        });
     }
 
     /// Timers, then everything that the cores want done outside.
@@ -276,11 +326,21 @@ impl Loop {
         self.intake.serve(&mut self.worker, clock::now);
         self.served = clock::now().mono;
         self.outputs(now);
+        self.streams.get_mut().handle_timeout(now.mono);
+        // A path that failed at once is another's turn at once: the next trunk's, say.
+        for _ in 0..FAILURES_A_TURN {
+            if !self.streams.get_ref().has_failures() {
+                break;
+            }
+            self.stream_news(now);
+            self.outputs(now);
+        }
         // The relay first: who is told where to send his sound may do so at once.
         self.worker.flush_relay(now.mono);
         for endpoint in &mut self.endpoints {
             endpoint.get_mut().flush();
         }
+        self.streams.get_mut().flush(now.mono);
         let lost = self.intake.handover.flush();
         self.calls_up
             .store(self.worker.calls(), std::sync::atomic::Ordering::Relaxed);
@@ -293,7 +353,8 @@ impl Loop {
             self.observed = now.mono;
             let endpoints: Vec<&UdpEndpoint> =
                 self.endpoints.iter().map(AsyncFd::get_ref).collect();
-            self.meter.observe(&self.worker, &endpoints);
+            self.meter
+                .observe(&self.worker, &endpoints, self.streams.get_ref());
         }
     }
 
@@ -317,8 +378,9 @@ impl Loop {
             self.intake
                 .open(&mut self.worker, batch, clock::now(), &mut transmit);
         }
+        let now = clock::now().mono;
         for (bytes, path) in transmits {
-            self.transmit(bytes, path);
+            self.transmit(bytes, path, now);
         }
     }
 
@@ -326,7 +388,7 @@ impl Loop {
         loop {
             while let Some(output) = self.worker.poll_output() {
                 match output {
-                    Output::Transmit(bytes, path) => self.transmit(bytes, path),
+                    Output::Transmit(bytes, path) => self.transmit(bytes, path, now.mono),
                     Output::Books(command) => self.ask(command),
                     Output::Verify(key, passport) => self.verify(key, passport, now),
                     Output::Ended(record) => self.meter.ended(&record),
@@ -344,10 +406,16 @@ impl Loop {
         }
     }
 
-    fn transmit(&mut self, bytes: bytes::Bytes, path: Path) {
+    fn transmit(&mut self, bytes: bytes::Bytes, path: Path, now: Instant) {
         if let Some(owner) = self.intake.handover.owner(&path) {
             let handed = Handed::Transmit(bytes, path);
             return self.intake.handover.give(owner, handed);
+        }
+        if path.transport != Transport::Udp {
+            self.meter.sent(&bytes);
+            let remote = path.remote;
+            tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
+            return self.streams.get_mut().queue(bytes, path, now);
         }
         let endpoint = self
             .endpoints
@@ -384,7 +452,7 @@ impl Loop {
 }
 
 /// A message's method or status code for the log. Nothing else of it: all the rest may hold numbers.
-fn kind(message: &[u8]) -> &str {
+pub(super) fn kind(message: &[u8]) -> &str {
     let status = message
         .strip_prefix(b"SIP/2.0 ")
         .and_then(|rest| rest.get(..3));
@@ -424,9 +492,9 @@ async fn any_readable(endpoints: &[AsyncFd<UdpEndpoint>]) {
 }
 
 /// Tells the reactor that the socket was found empty.
-fn clear_readiness(endpoint: &AsyncFd<UdpEndpoint>) {
+fn clear_readiness<T: AsRawFd>(endpoint: &AsyncFd<T>, interest: Interest) {
     let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let ready = std::pin::pin!(endpoint.ready(NEWS));
+    let ready = std::pin::pin!(endpoint.ready(interest));
     if let std::task::Poll::Ready(Ok(mut guard)) = ready.poll(&mut context) {
         guard.clear_ready();
     }

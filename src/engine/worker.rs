@@ -143,6 +143,14 @@ impl Worker {
         self.drain_agent(now);
     }
 
+    /// What came by a stream is no message.
+    pub fn broken(&mut self, error: crate::sip::codec::ParseError, path: Path, now: Now) {
+        self.parts
+            .agent
+            .handle(agent::Input::Broken(error, path), now);
+        self.drain_agent(now);
+    }
+
     /// The cores are told the time before anything comes: trunks are probed from then on.
     pub fn start(&mut self, now: Now) {
         self.parts.agent.handle_timeout(now);

@@ -136,6 +136,18 @@ pub const SIP_TRANSACTIONS: Row = gauge(
 );
 /// Dialogs alive.
 pub const SIP_DIALOGS: Row = gauge("leasebridge_sip_dialogs", &[], "SIP dialogs alive now.");
+/// Connections.
+pub const SIP_CONNECTIONS: Row = gauge(
+    "leasebridge_sip_connections",
+    &["transport"],
+    "Connections that carry SIP now.",
+);
+/// Bytes that peers have not read.
+pub const SIP_UNSENT: Row = gauge(
+    "leasebridge_sip_unsent_bytes",
+    &[],
+    "Bytes of SIP that wait for the peers of connections to read.",
+);
 /// Events worth a count.
 pub const SIP_EVENTS: Row = counter(
     "leasebridge_sip_events_total",
@@ -419,6 +431,21 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("dns", "cut"),
     ("sip_session_timers", "refreshed"),
     ("sip_session_timers", "expired"),
+    ("sip_connection", "peer"),
+    ("sip_connection", "broken"),
+    ("sip_connection", "refused"),
+    ("sip_connection", "connect-timeout"),
+    ("sip_connection", "backoff"),
+    ("sip_connection", "handshake"),
+    ("sip_connection", "handshake-timeout"),
+    ("sip_connection", "header-timeout"),
+    ("sip_connection", "idle"),
+    ("sip_connection", "backlog"),
+    ("sip_connection", "unframed"),
+    ("sip_connection", "full"),
+    ("sip_connection", "share"),
+    ("sip_connection", "stranger"),
+    ("sip_connection", "no-way"),
     ("books_queue_full", ""),
     ("unsendable", "no such socket"),
 ];
@@ -437,6 +464,8 @@ pub const ALL: &[Row] = &[
     SIP_REPEATS,
     SIP_TRANSACTIONS,
     SIP_DIALOGS,
+    SIP_CONNECTIONS,
+    SIP_UNSENT,
     SIP_EVENTS,
     TRUNK_UP,
     TRUNK_CALLS,

@@ -58,6 +58,9 @@ pub struct WorkerFigures {
     waiting: AtomicU64,
     behind: AtomicU64,
     lost: AtomicU64,
+    tcp: AtomicU64,
+    tls: AtomicU64,
+    unsent: AtomicU64,
 }
 
 impl WorkerFigures {
@@ -93,6 +96,13 @@ impl WorkerFigures {
     /// Entries that wait for the worker now.
     pub fn set_queue(&self, depth: u64) {
         self.queue.store(depth, Ordering::Relaxed);
+    }
+
+    /// Connections that carry SIP now, and bytes that wait for their peers to read.
+    pub fn set_connections(&self, tcp: u64, tls: u64, unsent: u64) {
+        self.tcp.store(tcp, Ordering::Relaxed);
+        self.tls.store(tls, Ordering::Relaxed);
+        self.unsent.store(unsent, Ordering::Relaxed);
     }
 
     /// New INVITEs that wait now, how often the worker fell behind so far, and messages that were
@@ -132,6 +142,9 @@ impl Source for WorkerFigures {
         sink.add(&catalogue::SIP_TRANSACTIONS, &[], load(&self.transactions));
         sink.add(&catalogue::SIP_DIALOGS, &[], load(&self.dialogs));
         sink.add(&catalogue::QUEUE_DEPTH, &["worker"], load(&self.queue));
+        sink.add(&catalogue::SIP_CONNECTIONS, &["tcp"], load(&self.tcp));
+        sink.add(&catalogue::SIP_CONNECTIONS, &["tls"], load(&self.tls));
+        sink.add(&catalogue::SIP_UNSENT, &[], load(&self.unsent));
         sink.add(&catalogue::QUEUE_DEPTH, &["invites"], load(&self.waiting));
         sink.add(
             &catalogue::REFUSED,

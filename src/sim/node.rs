@@ -214,10 +214,11 @@ impl Node {
             3 => &[DEAD],
             _ => &[],
         };
+        let reliable = self.weather.reliable;
         let hop = |(rank, server): (u16, &&str)| locate::Hop {
             rank,
             server: rank,
-            ..locate::Hop::only(path(addr(server)))
+            ..locate::Hop::only(path(addr(server), reliable))
         };
         let hops = (0u16..).zip(servers).map(hop).collect();
         self.worker.hops(Box::new((trunk_name(), hops)), now);
@@ -552,7 +553,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
     let forms = [NumberForm::PlusE164, NumberForm::PlusE164, NumberForm::E164];
     let trunk = |place: u16| {
         let remote = addr(CARRIERS[usize::from(place)]);
-        let mut target = agent::Target::at(&remote.to_string(), path(remote));
+        let mut target = agent::Target::at(&remote.to_string(), path(remote, weather.reliable));
         if weather.named && place == 1 {
             target.hops.clear();
             target.name = Some(trunk_name());
@@ -596,6 +597,11 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
         trunks: (0..3).map(trunk).collect(),
         refuse_unknown: false,
         advertised: vec![(addr(GATEWAY), GATEWAY.into())],
+        streams: vec![agent::Listening {
+            transport: Transport::Tcp,
+            local: addr(GATEWAY),
+            advertised: GATEWAY.into(),
+        }],
         own: MEDIA.map(ip).into(),
         t1: Duration::from_millis(500),
         signer: weather.signs.then(super::identity::signer),
@@ -614,9 +620,13 @@ fn trunk_name() -> locate::Target {
 }
 
 /// The gateway's socket and somebody else's.
-pub fn path(remote: SocketAddr) -> Path {
+pub fn path(remote: SocketAddr, reliable: bool) -> Path {
     Path {
-        transport: Transport::Udp,
+        transport: if reliable {
+            Transport::Tcp
+        } else {
+            Transport::Udp
+        },
         local: addr(GATEWAY),
         remote,
     }

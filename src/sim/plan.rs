@@ -63,6 +63,8 @@ pub struct Weather {
     pub signs: bool,
     /// The first outbound trunk is a name, and the DNS says now this and now that of it.
     pub named: bool,
+    /// Carriers are reached by TCP: nothing is lost, doubled or overtaken.
+    pub reliable: bool,
 }
 
 impl Weather {
@@ -120,6 +122,7 @@ impl Weather {
             },
             signs: vouching.percent(40),
             named: late.percent(40),
+            reliable: false,
         }
     }
 }

@@ -145,8 +145,13 @@ const BEHIND: &[(&str, &[&str], &str)] = &[
     ),
     (
         "rustls",
-        &["src/api/", "src/transport/", "src/identity/"],
-        "TLS is at the edges",
+        &[
+            "src/api/",
+            "src/transport/",
+            "src/identity/",
+            "src/config/tls.rs",
+        ],
+        "TLS is at the edges, and where its files are checked",
     ),
     (
         "phonenumber",

@@ -2,4 +2,5 @@
 
 pub mod resolver;
 mod stamp;
+pub mod stream;
 pub mod udp;

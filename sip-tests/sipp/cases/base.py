@@ -26,6 +26,7 @@ class Case:
         self.record, self.changes, self.before, self.after = record, changes or {}, before, after
         self.customer, self.dial, self.caller_ip, self.held = customer or {}, dial, caller_ip, held
         self.closed, self.trapped, self.target, self.lease_form = closed, trapped, target, lease_form
+        self.transport = "udp"  # or "tcp", by streams.py
         self.lenient = lenient  # the caller's sipp goes on whatever comes: `after` looks at it
 
     def settings(self, net):

@@ -200,6 +200,7 @@ fn workers_are_summed() {
         figures.set_alive(4, 5, 6);
         figures.set_queue(7);
         figures.line(3, 1, 5);
+        figures.set_connections(8, 9, 10);
         assert_eq!(figures.calls(), 4);
         metrics.add_source(figures);
     }
@@ -223,6 +224,9 @@ fn workers_are_summed() {
         ("leasebridge_calls_up", 8.0),
         ("leasebridge_sip_transactions", 10.0),
         ("leasebridge_sip_dialogs", 12.0),
+        ("leasebridge_sip_connections{transport=\"tcp\"}", 16.0),
+        ("leasebridge_sip_connections{transport=\"tls\"}", 18.0),
+        ("leasebridge_sip_unsent_bytes", 20.0),
         ("leasebridge_queue_depth{queue=\"worker\"}", 14.0),
         ("leasebridge_queue_depth{queue=\"invites\"}", 6.0),
         ("leasebridge_refused_total{bound=\"worker_overload\"}", 2.0),

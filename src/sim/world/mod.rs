@@ -80,6 +80,8 @@ pub struct World {
     now: Instant,
     origin: Instant,
     events: BTreeMap<(Instant, u64), Event>,
+    /// When the last message of a connection arrives: none overtakes it.
+    arrivals: BTreeMap<(SocketAddr, SocketAddr), Instant>,
     counter: u64,
     node: Option<Node>,
     store: MemoryStore,
@@ -133,7 +135,9 @@ impl World {
         // Any instant does: only differences count.
         let origin = Instant::now() + Duration::from_secs(3600);
         let mut later = Chance::new(seed.wrapping_add(1 << 49));
-        let weather = Weather::new(&mut chance, &mut late, &mut later);
+        let mut weather = Weather::new(&mut chance, &mut late, &mut later);
+        // Of a sequence of its own, so that seeds without it go on doing what they did.
+        weather.reliable = Chance::new(seed.wrapping_add(3 << 48)).percent(25);
         let media = [
             ["10.1.0.2", "fd00:1::2"],
             ["10.2.0.2", "fd00:2::2"],
@@ -149,6 +153,7 @@ impl World {
         let mut world = Self {
             now: origin,
             origin,
+            arrivals: BTreeMap::new(),
             events: BTreeMap::new(),
             counter: 0,
             node: None,
@@ -322,7 +327,8 @@ impl World {
                         }
                         Event::Unreachable(carrier) => {
                             self.cut_off = true;
-                            node.worker.path_failed(path(addr(CARRIERS[carrier])), now);
+                            let path = path(addr(CARRIERS[carrier]), self.weather.reliable);
+                            node.worker.path_failed(path, now);
                         }
                         Event::Dns(choice) => node.resolve(choice, now),
                         Event::Drain(draining) => {

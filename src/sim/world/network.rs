@@ -48,7 +48,12 @@ impl World {
         let Some(node) = &mut self.node else { return };
         if self.weather.wild && self.chance.percent(20) {
             let bytes = mangled(&bytes, &mut self.chance);
-            node.hear(bytes, path(from), self.overloaded, now);
+            node.hear(
+                bytes,
+                path(from, self.weather.reliable),
+                self.overloaded,
+                now,
+            );
         }
         let caller = is_caller_side(from);
         self.wire.received(&text, caller, self.now);
@@ -59,7 +64,12 @@ impl World {
             let id = text::header(&text, "Call-ID").to_owned();
             self.invites.entry(id).or_default();
         }
-        node.hear(bytes, path(from), self.overloaded, now);
+        node.hear(
+            bytes,
+            path(from, self.weather.reliable),
+            self.overloaded,
+            now,
+        );
     }
 
     /// Everybody who is up sends what sound there is, and strangers try to be heard.
@@ -148,6 +158,9 @@ impl World {
 
     /// Puts a datagram on the network, which may lose, repeat, delay or overtake it.
     pub(super) fn send(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        if self.weather.reliable {
+            return self.send_in_order(from, to, bytes);
+        }
         if self.chance.percent(self.weather.loss) {
             if self.loud {
                 let text = String::from_utf8_lossy(&bytes).into_owned();
@@ -164,6 +177,18 @@ impl World {
             let bytes = bytes.clone();
             self.at(self.now + delay, Event::Datagram { from, to, bytes });
         }
+    }
+}
+
+impl World {
+    /// Puts a message on a connection, which delays it and no more.
+    fn send_in_order(&mut self, from: SocketAddr, to: SocketAddr, bytes: Bytes) {
+        let delay = Duration::from_micros(200 + self.chance.below(self.weather.delay * 1000));
+        let before = self.arrivals.get(&(from, to)).copied();
+        let earliest = before.map_or(self.now, |before| before + Duration::from_micros(1));
+        let at = (self.now + delay).max(earliest);
+        self.arrivals.insert((from, to), at);
+        self.at(at, Event::Datagram { from, to, bytes });
     }
 }
 

@@ -29,12 +29,13 @@ use super::reason;
 use super::refresh::Refresh;
 use super::session::Session;
 use super::settings::Reliability;
+use super::transports::LONGEST_BY_UDP;
 use super::vouching;
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
 use crate::domain::Side;
 use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag, branch, reliable};
-use crate::sip::message::{Header, Message, Method, NameAddr, Path};
+use crate::sip::message::{Header, Message, Method, NameAddr, Path, Transport};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use smallvec::SmallVec;
@@ -83,6 +84,10 @@ pub(super) struct Attempt {
     pub(super) call_id: Box<str>,
     pub(super) cseq: u32,
     pub(super) path: Path,
+    /// The trunk's hop that it goes to.
+    hop: Path,
+    /// By TCP instead, if its INVITE is too long for UDP.
+    by_tcp: Option<Path>,
     dialled_at: Instant,
     pub(super) forks: SmallVec<[CalleeEarly; 1]>,
     /// Whether our INVITE lists 100rel.
@@ -144,7 +149,7 @@ impl CalleeLeg {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return None;
         };
-        self.tried.add(dial.trunk, attempt.path);
+        self.tried.add(dial.trunk, attempt.hop);
         if wire.core.has_several_hops(dial.trunk) {
             wire.core.arm(wire.now + SILENCE, Timer::Silence(wire.key));
         }
@@ -345,10 +350,14 @@ impl CalleeLeg {
         };
         let mut attempt = self.attempts.remove(place);
         attempt.end_early(wire);
-        if attempt.given_up.is_none() {
-            wire.core.hop_failed(attempt.path, 0, wire.now);
-            wire.event(Side::Callee, LegEvent::Failed(failure));
+        if attempt.given_up.is_some() {
+            return;
         }
+        if failure == DialFailure::Transport && attempt.fall_back(wire) {
+            return self.attempts.push(attempt);
+        }
+        wire.core.hop_failed(attempt.hop, 0, wire.now);
+        wire.event(Side::Callee, LegEvent::Failed(failure));
     }
 
     /// A 2xx outside its transaction: repeated, or of a further fork.
@@ -471,14 +480,18 @@ impl Attempt {
         let now = wire.now;
         let core = &mut *wire.core;
         let tag = Tag::draw(&mut *core.entropy);
+        let trunk = core.settings.trunk(dial.trunk)?;
+        let free = trunk.target.as_ref()?.free;
+        let by_tcp = free.then(|| core.settings.by_tcp(path)).flatten();
         let branch = branch(&mut *core.entropy);
         let call_id = core.call_id();
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;
         let number = trunk.form.write(dial.number)?;
-        let uri = format!("sip:{}@{}", caller_id::escaped(&number), target.host);
-        let domain = core.domain(path.local);
+        let user = caller_id::escaped(&number);
+        let uri = target.uri(Some(&user), path.transport);
+        let domain = core.domain(path);
         let shown = Shown::new(&dial.caller_id, (&trunk.form, trunk.trusted), &domain);
         Some(Self {
             id: TransactionId(0),
@@ -487,11 +500,13 @@ impl Attempt {
             dial: Box::new(dial.clone()),
             tag,
             local: format!("{};tag={tag}", shown.from).into(),
-            to: format!("<{uri}>").into(),
+            to: format!("<{}>", target.name(Some(&user))).into(),
             uri: uri.into(),
             call_id,
             cseq: FIRST_CSEQ,
             path,
+            hop: path,
+            by_tcp,
             dialled_at: now,
             forks: SmallVec::new(),
             reliable: trunk.reliable != Reliability::Off && (dial.body.is_some() || early_offers),
@@ -505,11 +520,12 @@ impl Attempt {
     /// Its INVITE; `None` if the trunk is gone since.
     fn invite(&self, core: &Core) -> Option<Bytes> {
         let trunk = core.settings.trunk(self.dial.trunk)?;
-        let domain = core.domain(self.path.local);
+        let domain = core.domain(self.path);
         let form = (&trunk.form, trunk.trusted);
         let shown = Shown::new(&self.dial.caller_id, form, &domain);
         let mut writer = self.start(Method::Invite, Some(self.dial.max_forwards), core);
-        compose::contact(core, &mut writer, self.path);
+        let secure = trunk.target.as_ref().is_some_and(|target| target.secure);
+        compose::contact(core, &mut writer, self.path, secure);
         writer.header(Header::Allow, compose::ALLOW);
         let required = trunk.reliable == Reliability::Required;
         let supported = if self.reliable && !required {
@@ -532,7 +548,16 @@ impl Attempt {
 
     /// Sends its INVITE; gives back whether it went. A failure is reported.
     pub(super) fn send(&mut self, wire: &mut Wire<'_>) -> bool {
-        let Some(bytes) = self.invite(wire.core) else {
+        let mut invite = self.invite(wire.core);
+        let length = invite.as_ref().map_or(0, Bytes::len);
+        if length > LONGEST_BY_UDP
+            && self.path.transport == Transport::Udp
+            && let Some(by_tcp) = self.by_tcp
+        {
+            self.path = by_tcp;
+            invite = self.invite(wire.core);
+        }
+        let Some(bytes) = invite else {
             wire.event(Side::Callee, LegEvent::Failed(DialFailure::Transport));
             return false;
         };
@@ -556,6 +581,17 @@ impl Attempt {
         };
         self.id = id;
         true
+    }
+
+    /// A request that was too long for UDP and could not be sent by TCP goes by UDP after all
+    /// (RFC 3261 §18.1.1). Gives back whether it did.
+    fn fall_back(&mut self, wire: &mut Wire<'_>) -> bool {
+        if self.path == self.hop {
+            return false;
+        }
+        (self.path, self.by_tcp) = (self.hop, None);
+        self.branch = wire.branch();
+        self.send(wire)
     }
 
     /// What INVITE and CANCEL share (§9.1).
@@ -614,15 +650,15 @@ impl Attempt {
             0..=100 => {}
             503 => wire
                 .core
-                .hop_failed(self.path, retry_after(message), wire.now),
-            _ => wire.core.hop_heard(self.path, wire.now),
+                .hop_failed(self.hop, retry_after(message), wire.now),
+            _ => wire.core.hop_heard(self.hop, wire.now),
         }
     }
 
     /// Nothing came back in time: the hop has failed.
     fn note_silence(&self, wire: &mut Wire<'_>) {
         if !self.provisional && wire.now >= self.dialled_at + SILENCE {
-            wire.core.hop_failed(self.path, 0, wire.now);
+            wire.core.hop_failed(self.hop, 0, wire.now);
         }
     }
 
@@ -668,7 +704,7 @@ pub(super) fn release_stray(
     let writer = compose::in_dialog(core, &dialog, Method::Ack, cseq, &ack_branch);
     let ack = transaction::Input::Send {
         bytes: writer.finish(None),
-        path: dialog.path,
+        path: core.settings.settle(dialog.path),
     };
     core.transactions.handle(ack, now);
     if !core.note_stray(tag, message.to_tag(), now) {
@@ -685,7 +721,7 @@ pub(super) fn release_stray(
         method: Method::Bye,
         branch,
         bytes: writer.finish(None),
-        path: dialog.path,
+        path: core.settings.settle(dialog.path),
     };
     core.transactions.handle(bye, now);
 }

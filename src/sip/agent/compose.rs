@@ -2,6 +2,8 @@
 
 use super::core::Core;
 use super::reason;
+pub(super) use super::transports::contact;
+use super::transports::{is_secure, via_token};
 use crate::call::event::Cause;
 use crate::sip::dialog::{Dialog, Tag, reliable, session_timer};
 use crate::sip::message::{Header, Message, Method, Path, Writer};
@@ -40,11 +42,13 @@ pub(super) fn request(
     max_forwards: Option<u8>,
 ) -> Writer {
     let mut writer = Writer::request(method, uri);
+    let path = core.settings.settle(path);
     writer.header_fmt(
         Header::Via,
         format_args!(
-            "SIP/2.0/UDP {};branch={branch};rport",
-            core.advertised(path.local)
+            "SIP/2.0/{} {};branch={branch};rport",
+            via_token(path.transport),
+            core.named(path)
         ),
     );
     writer.header_fmt(
@@ -77,14 +81,6 @@ pub(super) fn in_dialog(
     writer.header(Header::CallId, &dialog.call_id);
     writer.header_fmt(Header::CSeq, format_args!("{cseq} {}", method.as_str()));
     writer
-}
-
-/// Adds our Contact.
-pub(super) fn contact(core: &Core, writer: &mut Writer, path: Path) {
-    writer.header_fmt(
-        Header::Contact,
-        format_args!("<sip:{}>", core.advertised(path.local)),
-    );
 }
 
 /// Ends a message whose body, if there is one, is a session description.
@@ -120,7 +116,7 @@ pub(super) fn dialog_head(
     for route in invite.all(Header::RecordRoute) {
         writer.header(Header::RecordRoute, route);
     }
-    contact(core, &mut writer, path);
+    contact(core, &mut writer, path, is_secure(invite.uri()));
     writer.header(Header::Allow, ALLOW);
     writer.header(Header::Supported, SUPPORTED);
     writer

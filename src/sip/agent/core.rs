@@ -257,14 +257,10 @@ impl Core {
 
     /// Whether a Via's sent-by is ours.
     pub(super) fn is_advertised(&self, sent_by: &str) -> bool {
-        let mut all = self.settings.advertised.iter();
-        all.any(|(_, host)| host.eq_ignore_ascii_case(sent_by))
-    }
-
-    /// The same host without its port: domain of From and P-Asserted-Identity.
-    pub(super) fn domain(&self, local: SocketAddr) -> String {
-        let host = self.advertised(local);
-        without_port(&host).to_owned()
+        let settings = &self.settings;
+        let udp = settings.advertised.iter().map(|(_, host)| host);
+        let mut all = udp.chain(settings.streams.iter().map(|one| &one.advertised));
+        all.any(|host| host.eq_ignore_ascii_case(sent_by))
     }
 
     /// Takes new settings. T1 stays what it was.
@@ -287,7 +283,13 @@ impl Own {
     fn of(settings: &Settings) -> Self {
         let mut addresses = settings.own.clone();
         let mut names = SmallVec::new();
-        for (local, host) in &settings.advertised {
+        let streams = settings.streams.iter();
+        let streams = streams.map(|one| (one.local, &one.advertised));
+        let datagrams = settings
+            .advertised
+            .iter()
+            .map(|(local, host)| (*local, host));
+        for (local, host) in datagrams.chain(streams) {
             addresses.push(local.ip());
             let host = without_port(host).trim_matches(['[', ']']);
             match host.parse() {
@@ -327,7 +329,7 @@ impl Own {
 }
 
 /// `host` of `host:port`; an IPv6 literal keeps its brackets.
-fn without_port(host: &str) -> &str {
+pub(super) fn without_port(host: &str) -> &str {
     let end = match host.rfind(']') {
         Some(bracket) => bracket.saturating_add(1),
         None => host.find(':').unwrap_or(host.len()),
@@ -409,6 +411,7 @@ impl Wire<'_> {
         (bytes, path): (Bytes, Path),
         echoed: &[&str],
     ) -> Option<TransactionId> {
+        let path = self.core.settings.settle(path);
         let (bytes, added) = self.proven(side, (method, bytes, path), None, echoed)?;
         let kept = added.is_asked().then(|| (branch.clone(), bytes.clone()));
         let id = self.start(owner, (method, branch), (bytes, path));
@@ -473,6 +476,7 @@ impl Wire<'_> {
 
     /// Sends once more what the guard has seen.
     pub(super) fn repeat(&mut self, bytes: Bytes, path: Path) {
+        let path = self.core.settings.settle(path);
         let input = transaction::Input::Send { bytes, path };
         self.core.transactions.handle(input, self.now);
     }

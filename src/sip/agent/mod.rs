@@ -56,6 +56,7 @@ mod shedding;
 mod sources;
 #[cfg(test)]
 mod tests;
+mod transports;
 mod update;
 mod vouching;
 
@@ -78,14 +79,16 @@ use std::time::Instant;
 pub use super::dialog::Entropy;
 pub use super::dialog::session_timer::Policy as SessionPolicy;
 pub use super::digest::{Account, Algorithm, Login, Password};
-pub use settings::{NumberForm, Reliability, Settings, Target, Trunk};
+pub use settings::{Listening, NumberForm, Reliability, Settings, Target, Trunk};
 pub use vouching::IdentityPolicy;
 
 /// What the agent is told.
 #[derive(Debug)]
 pub enum Input {
-    /// A datagram came.
+    /// A message came: a datagram, or a whole one of a stream.
     Datagram(Bytes, Path),
+    /// What came by a stream is no message.
+    Broken(codec::ParseError, Path),
     /// The path failed.
     PathFailed(Path),
     /// From a call.
@@ -213,6 +216,7 @@ impl Agent {
         match input {
             Input::Datagram(bytes, path) => self.on_datagram(bytes, path, false, now),
             Input::Shed(bytes, path) => self.on_datagram(bytes, path, true, now),
+            Input::Broken(error, path) => self.on_broken(&error, path),
             Input::PathFailed(path) => {
                 let input = transaction::Input::PathFailed(path);
                 self.core.transactions.handle(input, now.mono);
@@ -271,6 +275,18 @@ impl Agent {
             }
             self.drain(now);
         }
+    }
+
+    /// Whether an address is a trunk's, or that of a party of a call.
+    #[must_use]
+    pub fn knows(&self, address: IpAddr) -> bool {
+        self.core.sources.find(address) != Source::Unknown
+    }
+
+    /// Whether strangers get an answer.
+    #[must_use]
+    pub fn answers_strangers(&self) -> bool {
+        self.core.settings.refuse_unknown
     }
 
     /// Whether nothing is alive.
@@ -360,13 +376,27 @@ impl Agent {
                 self.turn_away(&message, path);
             }
             Ok(message) => self.receive(message, path, now),
-            Err(error) => {
-                self.core.count("sip_refused", "malformed");
-                let tag = Tag::draw(&mut *self.core.entropy).to_string();
-                if let Some((bytes, path)) = error.response(&tag, path) {
-                    self.core.emit(Output::Transmit(bytes, path));
-                }
-            }
+            Err(error) => self.refuse_malformed(&error, path),
+        }
+    }
+
+    fn refuse_malformed(&mut self, error: &codec::ParseError, path: Path) {
+        self.core.count("sip_refused", "malformed");
+        let tag = Tag::draw(&mut *self.core.entropy).to_string();
+        if let Some((bytes, path)) = error.response(&tag, path) {
+            self.core.emit(Output::Transmit(bytes, path));
+        }
+    }
+
+    /// The front of a stream that cannot be read on (RFC 3261 §18.3): answered where it can be.
+    fn on_broken(&mut self, error: &codec::ParseError, path: Path) {
+        if self.core.sources.find(path.remote.ip()) == Source::Unknown {
+            return self.core.count("sip_dropped", "unknown-source");
+        }
+        match error.peek() {
+            Peek::Request(_) => self.refuse_malformed(error, path),
+            Peek::Response => self.core.count("sip_dropped", "malformed-response"),
+            Peek::Keepalive | Peek::Garbage => self.core.count("sip_dropped", "garbage"),
         }
     }
 

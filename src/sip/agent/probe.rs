@@ -164,14 +164,14 @@ fn ask(
         .trunk(id)
         .and_then(|trunk| trunk.target.clone());
     let target = target?;
-    let uri = format!("sip:{}", target.host);
+    let uri = target.uri(None, path.transport);
     let mut writer = compose::request(core, (Method::Options, &uri), &branch, path, None);
-    let domain = core.domain(path.local);
+    let domain = core.domain(path);
     writer.header_fmt(Header::From, format_args!("<sip:{domain}>;tag={tag}"));
-    writer.header_fmt(Header::To, format_args!("<{uri}>"));
+    writer.header_fmt(Header::To, format_args!("<{}>", target.name(None)));
     writer.header(Header::CallId, &call_id);
     writer.header(Header::CSeq, "1 OPTIONS");
-    compose::contact(core, &mut writer, path);
+    compose::contact(core, &mut writer, path, target.secure);
     writer.header(Header::Accept, compose::ACCEPT);
     let request = (writer.finish(None), branch, path);
     let probe = Logins::probe(core, id, request, None, now);

@@ -256,7 +256,8 @@ impl Session {
             Method::Invite
         };
         let mut writer = compose::in_dialog(wire.core, dialog, method, cseq, &branch);
-        compose::contact(wire.core, &mut writer, dialog.path);
+        let secure = super::transports::is_secure(&dialog.target);
+        compose::contact(wire.core, &mut writer, dialog.path, secure);
         writer.header(Header::Allow, compose::ALLOW);
         writer.header(Header::Supported, compose::SUPPORTED);
         self.refresh.ask().write(&mut writer);

@@ -1,6 +1,7 @@
 //! What the agent is configured with.
 
 use super::SessionPolicy;
+pub use super::transports::Listening;
 pub use super::vouching::IdentityPolicy;
 use crate::domain::TrunkId;
 pub use crate::domain::numbering::NumberForm;
@@ -74,6 +75,10 @@ pub struct Target {
     pub hops: Vec<Hop>,
     /// What the DNS is asked for; `None` where the host is an address.
     pub name: Option<locate::Target>,
+    /// Its URIs are SIPS.
+    pub secure: bool,
+    /// Its transport is left to us: requests too long for UDP go by TCP.
+    pub free: bool,
 }
 
 impl Target {
@@ -84,6 +89,8 @@ impl Target {
             host: host.into(),
             hops: vec![Hop::only(path)],
             name: None,
+            secure: false,
+            free: false,
         }
     }
 
@@ -104,6 +111,8 @@ pub struct Settings {
     pub refuse_unknown: bool,
     /// Host and port that Via and Contact name, per local address (`sip.advertised`).
     pub advertised: Vec<(SocketAddr, Box<str>)>,
+    /// Listening sockets for TCP and TLS.
+    pub streams: Vec<Listening>,
     /// Further addresses of ours that messages may name (media): the guard never protects them.
     pub own: Vec<IpAddr>,
     /// T1, 500 ms (RFC 3261 §17.1.1.1).

@@ -19,7 +19,7 @@ pub mod session_timer;
 mod tests;
 mod token;
 
-use crate::sip::message::{Header, Message, NameAddr, Path};
+use crate::sip::message::{Header, Message, NameAddr, Path, Transport};
 pub use token::{Entropy, Tag, branch, call_id, letters, of_letters};
 
 pub use route::RouteSet;
@@ -49,6 +49,9 @@ pub struct Dialog {
     pub remote_cseq: u32,
     /// Where our requests go.
     pub path: Path,
+    /// The connection that its INVITE came by. Our requests go back on it, where the peer's target
+    /// is at the same address: who made a connection may hear by it alone.
+    pub connection: Option<Path>,
 }
 
 impl Dialog {
@@ -57,6 +60,7 @@ impl Dialog {
     #[must_use]
     pub fn from_invite(invite: &Message, tag: Tag, path: Path) -> Option<Self> {
         let routes = RouteSet::of_request(invite);
+        let connection = (path.transport != Transport::Udp).then_some(path);
         let target: Box<str> = contact_uri(invite)?.into();
         let to = invite.get(Header::To).unwrap_or_default();
         Some(Self {
@@ -66,7 +70,8 @@ impl Dialog {
             named_by_peer: true,
             remote_tag: invite.from_tag().into(),
             remote: invite.get(Header::From).unwrap_or_default().into(),
-            path: routes.next_hop(&target, path),
+            path: hop(routes.next_hop(&target, path), connection),
+            connection,
             target,
             routes,
             local_cseq: 0,
@@ -93,6 +98,7 @@ impl Dialog {
             remote_tag: success.to_tag().into(),
             remote: success.get(Header::To).unwrap_or_default().into(),
             path: routes.next_hop(&target, path),
+            connection: None,
             target,
             routes,
             local_cseq: success.cseq(),
@@ -114,7 +120,8 @@ impl Dialog {
             && *uri != *self.target
         {
             self.target = uri.into();
-            self.path = self.routes.next_hop(&self.target, self.path);
+            let next = self.routes.next_hop(&self.target, self.path);
+            self.path = hop(next, self.connection);
         }
     }
 
@@ -147,6 +154,19 @@ impl Dialog {
         }
         all.extend(self.routes.raw());
         all
+    }
+}
+
+/// The connection that the dialog came by, where it leads to the same place.
+fn hop(next: Path, connection: Option<Path>) -> Path {
+    match connection {
+        Some(connection)
+            if connection.transport == next.transport
+                && connection.remote.ip() == next.remote.ip() =>
+        {
+            connection
+        }
+        _ => next,
     }
 }
 

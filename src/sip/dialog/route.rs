@@ -1,7 +1,8 @@
 //! Route sets (RFC 3261 §12.1, §12.2.1.1) and the next hop (§8.1.2), without DNS: a next hop that
 //! is no IP literal is taken to be where the peer's messages come from.
 
-use crate::sip::message::{Header, Message, NameAddr, Path, Uri};
+use crate::sip::codec::param;
+use crate::sip::message::{Header, Message, NameAddr, Path, Transport, Uri};
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 
@@ -10,6 +11,8 @@ const MOST_ROUTES: usize = 16;
 
 /// Default SIP port.
 const PORT: u16 = 5060;
+/// The same over TLS (RFC 3261 §19.1.2).
+const TLS_PORT: u16 = 5061;
 
 /// Route set of a dialog, in the order in which our requests carry it.
 #[derive(Debug, Default)]
@@ -82,18 +85,44 @@ impl RouteSet {
         };
         let literal = uri.and_then(Uri::parse).and_then(|uri| {
             let address = uri.host.parse::<IpAddr>().ok()?;
-            Some(SocketAddr::new(address, uri.port.unwrap_or(PORT)))
+            let transport = transport(&uri, path.transport);
+            let default = if transport == Transport::Tls {
+                TLS_PORT
+            } else {
+                PORT
+            };
+            let remote = SocketAddr::new(address, uri.port.unwrap_or(default));
+            Some((remote, transport))
         });
         match literal {
-            Some(remote)
+            Some((remote, transport))
                 if remote.is_ipv4() == path.local.is_ipv4()
                     && !remote.ip().is_unspecified()
                     && remote.port() != 0 =>
             {
-                Path { remote, ..path }
+                Path {
+                    remote,
+                    transport,
+                    ..path
+                }
             }
             _ => path,
         }
+    }
+}
+
+/// The transport that a URI asks for; where it says nothing, the one that the dialog has: peers
+/// leave it out.
+fn transport(uri: &Uri<'_>, as_before: Transport) -> Transport {
+    let asked = param(uri.params, "transport").unwrap_or_default();
+    if uri.scheme.eq_ignore_ascii_case("sips") || asked.eq_ignore_ascii_case("tls") {
+        Transport::Tls
+    } else if asked.eq_ignore_ascii_case("tcp") {
+        Transport::Tcp
+    } else if asked.eq_ignore_ascii_case("udp") {
+        Transport::Udp
+    } else {
+        as_before
     }
 }
 

@@ -151,3 +151,63 @@ fn a_route_set_is_bounded() {
     let set = RouteSet::of_request(&request("INVITE", 1, &many));
     assert_eq!(set.raw().count(), 16);
 }
+
+#[test]
+fn the_next_hop_has_the_transport_of_its_uri() {
+    let set = RouteSet::default();
+    let at = Path {
+        transport: Transport::Tcp,
+        ..path("192.0.2.1:5070")
+    };
+    for (target, transport, remote) in [
+        ("sip:a@192.0.2.8", Transport::Tcp, "192.0.2.8:5060"),
+        (
+            "sip:a@192.0.2.8;transport=UDP",
+            Transport::Udp,
+            "192.0.2.8:5060",
+        ),
+        (
+            "sip:a@192.0.2.8;transport=tls",
+            Transport::Tls,
+            "192.0.2.8:5061",
+        ),
+        ("sips:a@192.0.2.8", Transport::Tls, "192.0.2.8:5061"),
+        (
+            "sip:a@host.example;transport=udp",
+            Transport::Tcp,
+            "192.0.2.1:5070",
+        ),
+    ] {
+        let expected = Path {
+            transport,
+            ..path(remote)
+        };
+        assert_eq!(set.next_hop(target, at), expected, "{target}");
+    }
+}
+
+#[test]
+fn a_dialog_goes_back_on_the_connection_that_it_came_by() {
+    let by_tcp = |remote: &str| Path {
+        transport: Transport::Tcp,
+        ..path(remote)
+    };
+    let came = by_tcp("192.0.2.9:40000");
+    let from = |contact: &str| {
+        let invite = request("INVITE", 4, &format!("Contact: <{contact}>\r\n"));
+        Dialog::from_invite(&invite, TAG, came).unwrap().path
+    };
+    assert_eq!(from("sip:j@192.0.2.9:5080;transport=tcp"), came);
+    assert_eq!(from("sip:j@192.0.2.9"), came);
+    // Another address, or another transport, is another place.
+    assert_eq!(from("sip:j@192.0.2.7:5080"), by_tcp("192.0.2.7:5080"));
+    assert_eq!(
+        from("sip:j@192.0.2.9:5080;transport=udp"),
+        path("192.0.2.9:5080")
+    );
+    let refresh = request("INVITE", 5, "Contact: <sip:j@192.0.2.7:5080>\r\n");
+    let invite = request("INVITE", 4, "Contact: <sip:j@192.0.2.9>\r\n");
+    let mut dialog = Dialog::from_invite(&invite, TAG, came).unwrap();
+    dialog.refresh_target(&refresh);
+    assert_eq!(dialog.path, by_tcp("192.0.2.7:5080"));
+}

@@ -43,6 +43,8 @@ fn named(remotes: &[&str], options_interval: Duration) -> Settings {
         host: "carrier.example".into(),
         hops: hops(remotes),
         name: Some(name()),
+        secure: false,
+        free: false,
     });
     settings
 }

@@ -21,12 +21,13 @@ mod reliable_callee;
 mod reliable_caller;
 mod routes;
 mod setting_up;
+mod streaming;
 mod updating;
 mod vouching;
 
 use super::{
-    Agent, Alive, Entropy, IdentityPolicy, Input, NumberForm, Output, Reliability, SessionPolicy,
-    Settings, Target, Trunk,
+    Agent, Alive, Entropy, IdentityPolicy, Input, Listening, NumberForm, Output, Reliability,
+    SessionPolicy, Settings, Target, Trunk,
 };
 use crate::call::event::{CallerId, Cause, Dial, DialFailure, Fork, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, E164, Now, Side, TrunkId, UnixMillis};
@@ -126,6 +127,7 @@ fn settings() -> Settings {
         ],
         refuse_unknown: false,
         advertised: vec![(address(US), "203.0.113.1:5060".into())],
+        streams: vec![],
         own: vec![],
         t1: Duration::from_millis(500),
         signer: None,

@@ -1,0 +1,122 @@
+//! Sockets of SIP, and what TLS on them is made of, from the configuration.
+
+use super::places::Placed;
+use super::settings::transport;
+use crate::config::{self, Config};
+use crate::sip::message::Transport;
+use crate::transport::stream::{Identity, Limits, PeerTls, Streams, Tls, TlsSettings};
+use crate::transport::udp::UdpEndpoint;
+use rustls_pki_types::PrivateKeyDer;
+use rustls_pki_types::pem::PemObject;
+use std::net::{IpAddr, SocketAddr};
+
+/// Connections that an address of a trunk may have, of all: this part.
+const SHARE: usize = 4;
+/// Connections that all strangers together may have, of all: this part.
+const STRANGERS: usize = 16;
+
+/// The bound sockets.
+pub(super) struct Sockets {
+    /// For each worker: for UDP, and for TCP and TLS.
+    pub(super) workers: Vec<(Vec<UdpEndpoint>, Streams)>,
+    /// All addresses, in the order of `sip.listen`.
+    pub(super) addresses: Vec<SocketAddr>,
+}
+
+/// Binds every address of `sip.listen`, for each of `sip.workers`.
+///
+/// # Errors
+/// The one that cannot be had, or what is wrong with TLS.
+pub(super) fn bind(config: &Config, tls: &TlsSettings) -> Result<Sockets, String> {
+    let count = usize::from(config.sip.workers);
+    let mut workers = Vec::with_capacity(count);
+    for _ in 0..count {
+        let streams = Streams::new(limits(config), Tls::new(tls.clone())?)
+            .map_err(|error| format!("connections: {error}"))?;
+        workers.push((Vec::new(), streams));
+    }
+    let mut addresses = Vec::new();
+    for (listen, _) in &config.sip.listen {
+        let said = |error: std::io::Error| format!("cannot listen on {listen}: {error}");
+        match transport(listen.transport) {
+            Transport::Udp => {
+                let group = UdpEndpoint::bind_group(listen.address, count).map_err(said)?;
+                addresses.extend(group.first().map(UdpEndpoint::local));
+                for ((endpoints, _), endpoint) in workers.iter_mut().zip(group) {
+                    endpoints.push(endpoint);
+                }
+            }
+            transport => {
+                let mut local = listen.address;
+                for (_, streams) in &mut workers {
+                    local = streams.listen(transport, local, count > 1).map_err(said)?;
+                }
+                addresses.push(local);
+            }
+        }
+    }
+    Ok(Sockets { workers, addresses })
+}
+
+/// Of each worker: its part of the whole.
+fn limits(config: &Config) -> Limits {
+    let connections = usize::try_from(config.sip.max_connections).unwrap_or(usize::MAX);
+    let connections = connections.div_ceil(usize::from(config.sip.workers).max(1));
+    let defaults = Limits::default();
+    Limits {
+        connections,
+        per_address: (connections / SHARE).max(1),
+        strangers: (connections / STRANGERS).max(1),
+        handshake_timeout: defaults.handshake_timeout.min(config.sip.header_timeout),
+        header_timeout: config.sip.header_timeout,
+        idle_timeout: config.sip.idle_timeout,
+        ..defaults
+    }
+}
+
+/// What TLS is made of.
+///
+/// # Errors
+/// The part that cannot be used.
+pub(super) fn tls(config: &Config, placed: &Placed<'_>) -> Result<TlsSettings, String> {
+    let server = config.sip.tls.as_ref();
+    let peers = placed.iter().flatten().map(|trunk| peer(trunk));
+    Ok(TlsSettings {
+        server: server.map(|tls| identity(&tls.identity)).transpose()?,
+        client_ca: server.map_or_else(Vec::new, |tls| tls.client_ca.clone()),
+        peers: peers.collect::<Result<_, _>>()?,
+    })
+}
+
+fn peer(trunk: &config::Trunk) -> Result<PeerTls, String> {
+    let tls = &trunk.tls;
+    let shown = tls.identity.as_ref().map(identity).transpose();
+    Ok(PeerTls {
+        trunk: trunk.name.clone(),
+        sources: trunk
+            .sources
+            .iter()
+            .map(|cidr| (cidr.address, cidr.length))
+            .collect(),
+        target: trunk.target.as_ref().map(|target| target.host.clone()),
+        targets: trunk.target.iter().filter_map(literal).collect(),
+        server_name: tls.server_name.clone(),
+        ca: tls.ca.clone(),
+        identity: shown.map_err(|error| format!("trunk {:?}, tls: {error}", trunk.name))?,
+        require_client_cert: tls.require_client_cert,
+        peer_names: tls.peer_names.clone(),
+    })
+}
+
+/// The address of a target that is one; the DNS says the others later.
+fn literal(target: &config::TrunkTarget) -> Option<IpAddr> {
+    target.host.trim_matches(['[', ']']).parse().ok()
+}
+
+fn identity(identity: &config::Certificate) -> Result<Identity, String> {
+    let key = PrivateKeyDer::from_pem_slice(identity.key.expose().as_bytes());
+    Ok(Identity {
+        chain: identity.chain.clone(),
+        key: key.map_err(|error| format!("key: {error}"))?,
+    })
+}
