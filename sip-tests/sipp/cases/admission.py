@@ -103,7 +103,7 @@ refused("admission: nothing but video in the offer is 488", "2 media", status=48
 refused("admission: no codec that the trunk may carry is 488", "2 media", status=488, cause=88, reason="no_media",
         changes={"outbound": {"codecs": ["PCMU"]}})
 refused("admission: no media port is 503 without Retry-After", "2 port", status=503, cause=34, reason="no_port",
-        changes={"media": {"ports": "20000-20003"}, "calls": {"per_lease": 0}}, held=True)
+        changes={"media": {"ports": "20000-20003"}, "calls": {"per_lease": 0}, "sip": {"workers": 1}}, held=True)
 refused("admission: no outbound trunk up is 503 without Retry-After", "2 trunk", status=503, cause=34, reason="no_trunk", trapped="OPTIONS ", closed=True,
         changes={"outbound": {"options_interval": "1s"}}, before=lambda ctx: ctx.down())
 refused("admission: outbound trunks at their caps are 503 without Retry-After", "2 trunk", status=503, cause=34, reason="no_trunk",
