@@ -25,17 +25,17 @@ name = "load"
 customers = "all"
 scopes = ["lease", "customer:read", "customer:write", "numbers", "cdr", "admin"]
 [sip]
-listen = ["udp:127.0.0.2:5060"]
+listen = ["{listen}"]
 workers = {workers}
-[[trunk]]
+{sip_tls}[[trunk]]
 name = "in"
 direction = "inbound"
 sources = ["127.0.0.1/32"]
 [[trunk]]
 name = "out"
 direction = "outbound"
-target = "sip:127.0.0.3:5080"
-options_interval = "0s"
+target = "{target}"
+{trunk_tls}options_interval = "0s"
 [media]
 address = "127.0.0.2"
 ports = "10000-27999"
@@ -53,11 +53,32 @@ log = "warn"
 """
 
 
-def write_config(directory, numbers=20000, workers=1):
+# How SIP is heard, and where the callee is, by transport. TLS ends in a stunnel there.
+LISTEN = {"udp": "udp:127.0.0.2:5060", "tcp": "tcp:127.0.0.2:5060", "tls": "tls:127.0.0.2:5061"}
+TARGET = {"udp": "sip:127.0.0.3:5080", "tcp": "sip:127.0.0.3:5080;transport=tcp", "tls": "sip:127.0.0.3:5081;transport=tls"}
+
+
+def certificate(directory):
+    """A certificate of its own signing for both ends: paths of the certificate and its key."""
+    cert, key = os.path.join(directory, "load.cert"), os.path.join(directory, "load.key")
+    if not os.path.exists(cert):
+        subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "30",
+                        "-subj", "/CN=load", "-addext", "subjectAltName=IP:127.0.0.2,IP:127.0.0.3", "-addext", "basicConstraints=critical,CA:FALSE",
+                        "-keyout", key, "-out", cert], check=True, capture_output=True)
+    return cert, key
+
+
+def write_config(directory, numbers=20000, workers=1, transport="udp"):
     data = os.path.join(directory, "data")
+    sip_tls = trunk_tls = ""
+    if transport == "tls":
+        cert, key = certificate(os.path.join(os.path.dirname(os.path.abspath(__file__)), "work"))
+        sip_tls = f'tls = {{ cert = "{cert}", key = "{key}" }}\n'
+        trunk_tls = f'tls = {{ ca = "{cert}" }}\n'
     path = os.path.join(directory, "load.toml")
     with open(path, "w") as f:
-        f.write(CONFIG.format(data=data, secret=SECRET, last=4915110000000 + numbers - 1, workers=workers))
+        f.write(CONFIG.format(data=data, secret=SECRET, last=4915110000000 + numbers - 1, listen=LISTEN[transport],
+                              target=TARGET[transport], workers=workers, sip_tls=sip_tls, trunk_tls=trunk_tls))
     return path
 
 
