@@ -35,7 +35,6 @@ pub const KEYS: &[&str] = &[
     "sip.unknown_source",
     "sip.session_expires",
     "sip.min_se",
-    "sip.tls",
     "sip.resolvers",
     "sip.tls.cert",
     "sip.tls.key",

@@ -490,6 +490,7 @@ fn a_place_that_no_trunk_is_at_is_not_called_until_one_is() {
     let ca = Authority::new();
     let elsewhere = PeerTls {
         sources: Vec::new(),
+        target: Some("gw.example".to_owned()),
         targets: vec!["192.0.2.1".parse().unwrap()],
         ..peer_tls(&ca)
     };
@@ -499,7 +500,7 @@ fn a_place_that_no_trunk_is_at_is_not_called_until_one_is() {
     caller.counted.clear();
     caller
         .streams
-        .locate("carrier", &["127.0.0.1".parse().unwrap()]);
+        .locate("gw.example", &["127.0.0.1".parse().unwrap()]);
     assert!(call(&mut caller, &mut callee).is_empty());
 }
 
