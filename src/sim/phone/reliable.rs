@@ -87,7 +87,7 @@ impl Phones {
         let Some(line) = self.lines.get(id) else {
             return false;
         };
-        let allowed = line.invite.contains("Supported: 100rel");
+        let allowed = super::super::text::header(&line.invite, "Supported").contains("100rel");
         // The first reliable one to an INVITE without an offer carries it (RFC 3262 §5).
         let lacks_offer = line.delayed_offer && body(text).is_empty();
         if !line.habit.reliable || !allowed || lacks_offer {
