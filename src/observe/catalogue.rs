@@ -429,6 +429,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("dns", "nothing"),
     ("dns", "failed"),
     ("dns", "cut"),
+    ("sip_bounds", "parting"),
     ("sip_session_timers", "refreshed"),
     ("sip_session_timers", "expired"),
     ("sip_connection", "peer"),

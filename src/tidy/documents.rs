@@ -239,8 +239,8 @@ fn the_bug_classes_name_real_tests() {
 /// Files and tests that cells name and that do not exist.
 fn not_there<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<&'a str> {
     let mut cases = folder("sip-tests/sipp/cases");
-    cases.push_str(&document("sip-tests/wire/cases.py"));
-    cases.push_str(&document("sip-tests/stir/cases.py"));
+    cases.push_str(&folder("sip-tests/wire"));
+    cases.push_str(&folder("sip-tests/stir"));
     let code: Vec<String> = files().into_iter().map(|file| file.code).collect();
     let is_test = |name: &str| {
         let declared = format!("fn {name}(");

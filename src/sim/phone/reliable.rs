@@ -66,7 +66,9 @@ impl Phones {
         let Some(line) = self.lines.get(id) else {
             return;
         };
-        let rack = format!("RAck: {number} 1 INVITE\r\nCSeq:");
+        // A second one, where the first was challenged.
+        let (invite, _) = cseq(&line.invite);
+        let rack = format!("RAck: {number} {invite} INVITE\r\nCSeq:");
         let request = self.request(id, line, "PRACK", sequence, &answer);
         let request = request.replacen("CSeq:", &rack, 1);
         let peer = line.peer;
@@ -87,7 +89,8 @@ impl Phones {
         let Some(line) = self.lines.get(id) else {
             return false;
         };
-        let allowed = super::super::text::header(&line.invite, "Supported").contains("100rel");
+        let supported = header(&line.invite, "Supported");
+        let allowed = supported.split(", ").any(|tag| tag == "100rel");
         // The first reliable one to an INVITE without an offer carries it (RFC 3262 §5).
         let lacks_offer = line.delayed_offer && body(text).is_empty();
         if !line.habit.reliable || !allowed || lacks_offer {

@@ -245,6 +245,11 @@ impl CalleeLeg {
             return;
         }
         wire.detach(id);
+        self.on_success(attempt, message, wire);
+    }
+
+    /// The 2xx to an attempt's INVITE: the leg's answer, or one too many.
+    fn on_success(&mut self, mut attempt: Box<Attempt>, message: &Message, wire: &mut Wire<'_>) {
         let local = (attempt.tag, &*attempt.local);
         if let Some(given_up) = attempt.given_up {
             return self.release(

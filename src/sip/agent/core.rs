@@ -122,6 +122,8 @@ pub(super) struct Core {
     pub(super) sender: Option<IpAddr>,
     /// Time of day, for what we sign.
     pub(super) wall: UnixMillis,
+    /// Peers of calls that are gone.
+    pub(super) parting: super::parting::Parting,
     /// The oldest first, [`MOST_STRAYS`] at most.
     strays: VecDeque<Ended>,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
@@ -149,6 +151,7 @@ impl Core {
             sender: None,
             wall: UnixMillis(0),
             strays: VecDeque::new(),
+            parting: super::parting::Parting::default(),
             timers: BinaryHeap::new(),
             sessions: Schedule::default(),
         }

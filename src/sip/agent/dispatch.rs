@@ -163,7 +163,7 @@ impl Agent {
                 self.core.count("sip_refused", "screening");
                 self.core.emit(Output::Invite(key, Box::new(invite)));
                 legs.refuse(&refusal, &mut self.core, now.mono);
-                legs.unregister(&mut self.core);
+                legs.unregister(&mut self.core, now.mono);
             }
         }
     }

@@ -126,11 +126,13 @@ impl Legs {
     }
 
     /// Takes it out of the tables that all calls share, and says that it is gone.
-    pub(super) fn unregister(&self, core: &mut Core) {
+    pub(super) fn unregister(&self, core: &mut Core, now: Instant) {
         for tag in &self.tags {
             core.dialogs.remove(tag);
         }
-        self.peers.release(&mut core.sources);
+        for address in self.peers.addresses() {
+            core.part(address, now);
+        }
         core.emit(Output::Gone(self.key, self.last));
     }
 

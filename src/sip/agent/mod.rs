@@ -42,6 +42,7 @@ mod identity;
 mod learning;
 mod legs;
 mod looping;
+mod parting;
 mod peers;
 mod probe;
 mod reason;
@@ -213,6 +214,7 @@ impl Agent {
     pub fn handle(&mut self, input: Input, now: Now) {
         self.core.wall = now.wall;
         self.start(now.mono);
+        self.forget_parted(now.mono);
         match input {
             Input::Datagram(bytes, path) => self.on_datagram(bytes, path, false, now),
             Input::Shed(bytes, path) => self.on_datagram(bytes, path, true, now),
@@ -254,6 +256,7 @@ impl Agent {
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Now) {
         self.start(now.mono);
+        self.forget_parted(now.mono);
         self.core.transactions.handle_timeout(now.mono);
         self.drain(now);
         for _ in 0..TIMER_BUDGET {
@@ -412,7 +415,10 @@ impl Agent {
                 matches!(message.method(), Method::Options | Method::Cancel)
                     || Tag::read(message.to_tag()).is_some()
             }
-            Source::Peer => self.is_party(message, path) == Some(true),
+            Source::Peer => {
+                self.is_party(message, path) == Some(true)
+                    || self.core.transactions.is_repeat(message)
+            }
         }
     }
 
@@ -527,7 +533,7 @@ impl Agent {
             if self.invites.get(&legs.hash) == Some(&key) {
                 self.invites.remove(&legs.hash);
             }
-            legs.unregister(&mut self.core);
+            legs.unregister(&mut self.core, now);
         }
     }
 

@@ -74,10 +74,8 @@ impl Peers {
                 .is_some_and(|trunk| trunk.has(address))
     }
 
-    /// The call is gone.
-    pub(super) fn release(&self, sources: &mut Sources) {
-        for (_, address) in &self.addresses {
-            sources.remove_peer(*address);
-        }
+    /// Each address, as often as it is counted in [`Sources`].
+    pub(super) fn addresses(&self) -> impl Iterator<Item = IpAddr> {
+        self.addresses.iter().map(|(_, address)| *address)
     }
 }

@@ -219,6 +219,13 @@ impl Transactions {
         Some((entry.id, entry.path))
     }
 
+    /// Whether a request has come before, and its transaction is still there.
+    #[must_use]
+    pub fn is_repeat(&self, request: &Message) -> bool {
+        let method = request.method();
+        method != Method::Ack && self.find(&key::server(method, request)).is_some()
+    }
+
     /// Where the request went that a response is for; `None` if it belongs to no transaction.
     #[must_use]
     pub fn sent_to(&self, response: &Message) -> Option<Path> {

@@ -97,7 +97,7 @@ fn a_missing_repeated_or_malformed_contact_is_400_and_named() {
 fn a_second_contact_in_a_re_invite_is_400_and_changes_nothing() {
     let mut world = World::new();
     let mut call = up(&mut world);
-    let draft = call.caller.request("INVITE").sdp(CALLER_SDP);
+    let draft = call.caller.request("INVITE").sdp(CALLER_CHANGED);
     world.receive(CALLER, draft.add("Contact", "<sip:x@192.0.2.11>"));
     let (bytes, _) = world.sent.pop_front().unwrap();
     assert!(bytes.starts_with(b"SIP/2.0 400 Repeated Contact\r\n"));
@@ -197,7 +197,7 @@ fn other_methods_outside_a_dialog() {
     }
     let mut unknown = End::caller();
     unknown.remote += ";tag=nobody";
-    world.receive(CALLER, unknown.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, unknown.request("INVITE").sdp(CALLER_CHANGED));
     world.response(CALLER, 481);
     world.receive(CALLER, unknown.ack());
     world.quiet();
@@ -278,7 +278,7 @@ fn while_draining_new_calls_are_shed_and_old_ones_are_not() {
     world.quiet();
     world.receive(CALLER, End::caller().invite()); // a late repeat of the first
     world.quiet();
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.response(CALLER, 100);
     world.event(Side::Caller);
     world.input(Input::Draining(false));
@@ -309,7 +309,7 @@ fn an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not() {
 
     world.shed(CALLER, End::caller().invite()); // a late repeat of the first
     world.quiet();
-    world.shed(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.shed(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.response(CALLER, 100);
     world.event(Side::Caller);
     world.shed("192.0.2.99:5060", other.invite()); // nobody's

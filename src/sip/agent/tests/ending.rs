@@ -317,7 +317,7 @@ fn a_peer_that_moved_may_hang_up_from_there() {
     let Up {
         mut callee, key, ..
     } = up(&mut world);
-    let moved = callee.request("INVITE").sdp(CALLEE_SDP);
+    let moved = callee.request("INVITE").sdp(CALLEE_CHANGED);
     world.receive(CALLEE, moved.set("Contact", "<sip:bob@198.51.100.99:5060>"));
     world.response(CALLEE, 100);
     world.event(Side::Callee);

@@ -263,10 +263,10 @@ fn descriptions_are_told_with_where_they_came_from() {
     caller.at = CALLER_TOO;
     world.receive(CALLER_TOO, caller.request("OPTIONS"));
     assert!(told(&mut world).is_empty(), "no description");
-    world.receive(CALLER_TOO, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER_TOO, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.event(Side::Caller);
     assert_eq!(told(&mut world), ["Caller 192.0.2.11"]);
     caller.at = CALLER;
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     assert!(told(&mut world).is_empty(), "an offer that was refused");
 }

@@ -20,6 +20,7 @@ fn an_invite_of_ours_that_comes_back_is_482() {
     let end = End {
         call_id: ours.call_id().into(),
         local: ours.get(Header::From).unwrap().into(),
+        branches: 100, // no repeat of the caller's own INVITE
         ..End::caller()
     };
     let (refusal, reason) = refused(&mut world, end.invite());

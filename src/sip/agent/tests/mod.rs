@@ -52,6 +52,12 @@ const CALLER_SDP: &str = "v=0\r\no=joe 1 1 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 
 /// And as the callee.
 const CALLEE_SDP: &str = "v=0\r\no=bob 1 1 IN IP4 198.51.100.21\r\ns=-\r\n\
                           c=IN IP4 198.51.100.21\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n";
+/// What the caller describes later: a description that changes nothing is a refresh.
+const CALLER_CHANGED: &str = "v=0\r\no=joe 1 2 IN IP4 192.0.2.11\r\ns=-\r\nc=IN IP4 192.0.2.11\r\n\
+                              t=0 0\r\nm=audio 4000 RTP/AVP 0\r\n";
+/// And the callee.
+const CALLEE_CHANGED: &str = "v=0\r\no=bob 1 2 IN IP4 198.51.100.21\r\ns=-\r\n\
+                              c=IN IP4 198.51.100.21\r\nt=0 0\r\nm=audio 6000 RTP/AVP 0\r\n";
 const CALLEE_NUMBER: &str = "60123456789";
 const CALLER_NUMBER: &str = "60111111111";
 const LEASED: &str = "60388880001";

@@ -116,7 +116,7 @@ fn timers_are_agreed_on_each_leg_on_its_own() {
 fn our_invite_asks_for_a_timer() {
     let mut world = World::new();
     let (_, _, invite) = dialled(&mut world);
-    assert_eq!(header(&invite, Header::Supported), ["timer"]);
+    assert_eq!(header(&invite, Header::Supported), ["timer", "100rel"]);
     assert_eq!(header(&invite, Header::SessionExpires), ["1800"]);
     assert_eq!(header(&invite, Header::MinSe), [""; 0]);
 }

@@ -15,13 +15,13 @@ fn a_hold_passes_and_refreshes_the_target() {
         mut caller,
         callee,
     } = up(&mut world);
-    let invite = caller.request("INVITE").sdp(CALLER_SDP);
+    let invite = caller.request("INVITE").sdp(CALLER_CHANGED);
     world.receive(CALLER, invite.set("Contact", "<sip:joe@192.0.2.12:5099>"));
     world.response(CALLER, 100);
     let LegEvent::Offered(Some(offer)) = world.event(Side::Caller) else {
         panic!();
     };
-    assert_eq!(offer, CALLER_SDP);
+    assert_eq!(offer, CALLER_CHANGED);
     world.command(key, reoffer(Side::Callee));
     let invite = world.request(CALLEE, Method::Invite);
     assert_eq!(invite.body(), HOLD);
@@ -146,7 +146,7 @@ fn a_refused_reinvite_leaves_the_dialog() {
         caller,
         mut callee,
     } = up(&mut world);
-    world.receive(CALLEE, callee.request("INVITE").sdp(CALLEE_SDP));
+    world.receive(CALLEE, callee.request("INVITE").sdp(CALLEE_CHANGED));
     world.response(CALLEE, 100);
     world.event(Side::Callee);
     world.command(key, reoffer(Side::Caller));
@@ -176,10 +176,10 @@ fn a_refused_reinvite_leaves_the_dialog() {
 fn a_second_reinvite_while_one_waits_is_500() {
     let mut world = World::new();
     let Up { mut caller, .. } = up(&mut world);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.response(CALLER, 100);
     world.event(Side::Caller);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     let refused = world.response(CALLER, 500);
     let seconds: u32 = refused.get(Header::RetryAfter).unwrap().parse().unwrap();
     assert!((1..=10).contains(&seconds));
@@ -190,7 +190,7 @@ fn a_second_reinvite_while_one_waits_is_500() {
 fn an_invite_in_the_early_dialog_is_500() {
     let mut world = World::new();
     let Ringing { mut caller, .. } = ringing(&mut world);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     let refused = world.response(CALLER, 500);
     assert!(refused.get(Header::RetryAfter).is_some());
     world.quiet();
@@ -276,7 +276,7 @@ fn a_reinvite_waits_for_the_ack_of_theirs() {
     let Up {
         key, mut caller, ..
     } = up(&mut world);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.event(Side::Caller);
     world.response(CALLER, 100);
     world.command(key, reoffer(Side::Caller));
@@ -302,7 +302,7 @@ fn the_2xx_of_a_reinvite_is_repeated_and_given_up() {
     let Up {
         key, mut caller, ..
     } = up(&mut world);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.event(Side::Caller);
     world.response(CALLER, 100);
     world.command(
@@ -352,7 +352,7 @@ fn a_bye_ends_a_reinvite_that_waits() {
     let Up {
         key, mut caller, ..
     } = up(&mut world);
-    let invite = caller.request("INVITE").sdp(CALLER_SDP);
+    let invite = caller.request("INVITE").sdp(CALLER_CHANGED);
     world.receive(CALLER, invite);
     world.event(Side::Caller);
     world.response(CALLER, 100);
@@ -448,7 +448,7 @@ fn cancel_of_a_reinvite_is_answered_and_has_no_effect() {
     let Up {
         key, mut caller, ..
     } = up(&mut world);
-    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, caller.request("INVITE").sdp(CALLER_CHANGED));
     world.event(Side::Caller);
     world.response(CALLER, 100);
     world.receive(CALLER, caller.draft("CANCEL"));

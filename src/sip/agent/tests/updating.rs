@@ -90,7 +90,7 @@ fn an_offer_by_update_passes_as_update_where_the_other_side_takes_it() {
 fn a_reinvite_passes_as_reinvite() {
     let mut world = World::new();
     let mut call = up_with(&mut world, true);
-    world.receive(CALLER, call.caller.request("INVITE").sdp(CALLER_SDP));
+    world.receive(CALLER, call.caller.request("INVITE").sdp(CALLER_CHANGED));
     world.response(CALLER, 100);
     world.event(Side::Caller);
     world.command(call.key, reoffer(Side::Callee));
