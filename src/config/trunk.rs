@@ -171,29 +171,30 @@ pub(super) fn read(root: &Section<'_>) -> Vec<Trunk> {
     trunks
 }
 
+const DIRECTIONS: &[(&str, Direction)] = &[
+    ("inbound", Direction::Inbound),
+    ("outbound", Direction::Outbound),
+    ("both", Direction::Both),
+];
+
+const RELIABILITY: &[(&str, Reliability)] = &[
+    ("supported", Reliability::Supported),
+    ("required", Reliability::Required),
+    ("off", Reliability::Off),
+];
+
 fn one(section: &Section<'_>) -> Option<Trunk> {
     let name = section.require("name", "the trunk's name", name);
     let direction = section.require(
         "direction",
         "\"inbound\", \"outbound\" or \"both\"",
-        word(&[
-            ("inbound", Direction::Inbound),
-            ("outbound", Direction::Outbound),
-            ("both", Direction::Both),
-        ]),
+        word(DIRECTIONS),
     );
     let sources = section.read_list("sources", cidr);
     let transport = section.read("transport", word(TRANSPORTS));
     let target = section.read("target", |value| target(value, transport));
-    let by_tls = |to: &TrunkTarget| {
-        // Without a transport the DNS may say TLS: then what is said of TLS here counts.
-        let may = match to.transport {
-            Some(transport) => transport == Transport::Tls,
-            None => section.has("tls"),
-        };
-        may.then(|| to.host.clone())
-    };
-    let tls = super::tls::trunk(&section.section("tls"), target.as_ref().and_then(by_tls));
+    let by_tls = target.as_ref().and_then(|to| by_tls(section, to));
+    let tls = super::tls::trunk(&section.section("tls"), by_tls);
     if let Some(direction) = direction {
         reach(section, direction, sources.as_deref());
     }
@@ -227,14 +228,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
             .read("early_media", word(&[("pass", true), ("block", false)]))
             .unwrap_or(true),
         reliable_provisionals: section
-            .read(
-                "reliable_provisionals",
-                word(&[
-                    ("supported", Reliability::Supported),
-                    ("required", Reliability::Required),
-                    ("off", Reliability::Off),
-                ]),
-            )
+            .read("reliable_provisionals", word(RELIABILITY))
             .unwrap_or(Reliability::Supported),
         single_caller_id: section.read("single_caller_id", word(SINGLE_CALLER_ID)),
         emergency: section
@@ -251,6 +245,16 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         sign: section.read("sign", boolean).unwrap_or(true),
     };
     sound.then_some(trunk)
+}
+
+/// The host of a target that may be called by TLS. Without a transport the DNS may say so: then
+/// what is said of TLS here counts.
+fn by_tls(section: &Section<'_>, target: &TrunkTarget) -> Option<String> {
+    let may = match target.transport {
+        Some(transport) => transport == Transport::Tls,
+        None => section.has("tls"),
+    };
+    may.then(|| target.host.clone())
 }
 
 /// An inbound trunk needs sources, an outbound one a target, and neither the other's.

@@ -193,10 +193,7 @@ impl Signalling {
                     if count == 0 {
                         return Ok(());
                     }
-                    let now = clock::now();
-                    for notice in batch.drain(..) {
-                        this.notice(notice, now);
-                    }
+                    this.notices(&mut batch);
                 }
                 Some((key, verdict, signer)) = verdicts.recv() => {
                     this.worker.verdict(key, verdict, signer, clock::now());
@@ -355,6 +352,13 @@ impl Loop {
                 self.endpoints.iter().map(AsyncFd::get_ref).collect();
             self.meter
                 .observe(&self.worker, &endpoints, self.streams.get_ref());
+        }
+    }
+
+    fn notices(&mut self, batch: &mut Vec<CallNotice>) {
+        let now = clock::now();
+        for notice in batch.drain(..) {
+            self.notice(notice, now);
         }
     }
 

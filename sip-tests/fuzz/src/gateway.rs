@@ -381,7 +381,7 @@ impl World {
         };
         let place = self.lines.len();
         self.lines.push(line);
-        self.from_caller(place, "INVITE", steps);
+        self.caller_sends(place, "INVITE", steps);
     }
 
     /// A request in a call, of the caller or of the callee.
@@ -396,13 +396,13 @@ impl World {
             self.lines[place].cseq = self.lines[place].cseq.saturating_add(1);
         }
         if steps.byte() & 1 == 0 {
-            self.from_caller(place, method, steps);
+            self.caller_sends(place, method, steps);
         } else {
-            self.from_callee(place, method, steps);
+            self.callee_sends(place, method, steps);
         }
     }
 
-    fn from_caller(&mut self, place: usize, method: &str, steps: &mut Steps<'_>) {
+    fn caller_sends(&mut self, place: usize, method: &str, steps: &mut Steps<'_>) {
         let line = &self.lines[place];
         let tag = line.response.as_ref().map_or("", Message::to_tag);
         let new = method == "CANCEL" || tag.is_empty() || steps.byte() & 15 == 15;
@@ -426,7 +426,7 @@ impl World {
         self.send(text, HOSTS[0], steps);
     }
 
-    fn from_callee(&mut self, place: usize, method: &str, steps: &mut Steps<'_>) {
+    fn callee_sends(&mut self, place: usize, method: &str, steps: &mut Steps<'_>) {
         let line = &self.lines[place];
         let Some(invited) = &line.invited else {
             return;
