@@ -4,7 +4,7 @@ use super::*;
 
 const TIMERS: &str = "INVITE, ACK, BYE, CANCEL, UPDATE";
 
-fn header<'a>(message: &'a Message, name: Header) -> Vec<&'a str> {
+fn header(message: &Message, name: Header) -> Vec<&str> {
     message.all(name).collect()
 }
 
@@ -63,14 +63,14 @@ const WE_REFRESH: [(&str, &str); 2] = [
 
 fn again(world: &mut World, up: &mut Up, side: Side) {
     let (at, end, sdp) = match side {
-        Side::Caller => (CALLER, &mut up.caller, CALLER_SDP),
-        Side::Callee => (CALLEE, &mut up.callee, CALLEE_SDP),
+        Side::Caller => (CALLER, &mut up.caller, first(CALLER_SDP)),
+        Side::Callee => (CALLEE, &mut up.callee, CALLEE_SDP.to_owned()),
     };
     let refresher = end
         .request("INVITE")
         .add("Supported", "timer")
         .add("Session-Expires", "1800;refresher=uac")
-        .sdp(sdp);
+        .sdp(&sdp);
     world.receive(at, refresher);
     let answer = world.response(at, 200);
     assert_eq!(answer.body(), OFFER, "the description in force");
