@@ -61,6 +61,7 @@ const KEPT: &[(u64, &str)] = &[
         1032,
         "the clock was set back, and a crash forgot the block that had begun",
     ),
+    (183, "a session expired under a 200 that waited for its ACK"),
 ];
 
 /// Seeds that are run where nothing else is said.

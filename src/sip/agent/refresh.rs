@@ -13,7 +13,7 @@ use super::session::{Accept, Phase, Session, response_path};
 use super::{body, reason};
 use crate::call::event::Cause;
 use crate::domain::{CallKey, Side};
-use crate::sip::dialog::session_timer::{Due, Malformed, Policy, SessionTimer, Terms, Words};
+use crate::sip::dialog::session_timer::{BUSY, Due, Malformed, Policy, SessionTimer, Terms, Words};
 use crate::sip::message::{Header, Message, Method, Path};
 use crate::sip::transaction::TransactionId;
 use bytes::Bytes;
@@ -213,6 +213,13 @@ impl Session {
     /// Refreshes, or gives the session up.
     pub(super) fn on_session_timer(&mut self, wire: &mut Wire<'_>) {
         self.refresh.armed = None;
+        if self.accept.is_some() && self.phase == Phase::Confirmed {
+            // Whether our 2xx is acknowledged decides about the charge, and has an end of its own.
+            let at = wire.now.checked_add(BUSY);
+            wire.core.sessions.set((wire.key, self.side), None, at);
+            self.refresh.armed = at;
+            return;
+        }
         match self.refresh.timer.due(wire.now) {
             Some(Due::Refresh) => self.send_refresh(wire),
             Some(Due::Expired) => {

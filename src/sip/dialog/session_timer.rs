@@ -35,8 +35,8 @@ const MOST_RAISES: u8 = 2;
 /// Shortest wait before a refresh is tried again.
 const AGAIN: Duration = Duration::from_secs(4);
 
-/// A refresh waits so long while an INVITE is under way, whose 2xx would do as well.
-const BUSY: Duration = Duration::from_secs(2);
+/// What is due waits so long while an INVITE is under way, whose 2xx would do as well.
+pub const BUSY: Duration = Duration::from_secs(2);
 
 /// What a trunk is configured with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

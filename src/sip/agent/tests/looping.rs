@@ -5,7 +5,9 @@ use super::*;
 fn refused(world: &mut World, draft: Draft) -> (Message, Cause) {
     world.receive(CALLER, draft);
     world.response(CALLER, 100);
-    let refusal = world.next(CALLER).expect("a final response");
+    let refusal = world
+        .next(CALLER)
+        .unwrap_or_else(|| panic!("no final response: {:?} {:?}", world.said, world.sent));
     let (_, invite) = world.invited();
     world.gone();
     (refusal, invite.refused.expect("refused"))
@@ -32,6 +34,7 @@ fn an_invite_of_ours_that_comes_back_is_482() {
     ] {
         let mut world = World::new();
         let spiral = End::caller().invite().add("Via", via);
+
         assert_eq!(refused(&mut world, spiral).1, cause(482, 25), "{via}");
     }
     // Somebody else on our host, or a neighbour whose name begins like ours, is no loop.

@@ -41,7 +41,7 @@ fn assert_private(world: &mut World) {
     }
 }
 
-const HEADERS: [&str; 24] = [
+const HEADERS: [&str; 22] = [
     "P-Asserted-Identity",
     "Remote-Party-ID",
     "Diversion",
@@ -59,8 +59,6 @@ const HEADERS: [&str; 24] = [
     "P-Charging-Vector",
     "P-Preferred-Identity",
     "Geolocation",
-    "Replaces",
-    "Join",
     "Session-ID",
     "In-Reply-To",
     "Error-Info",

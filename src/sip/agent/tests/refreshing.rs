@@ -63,14 +63,14 @@ const WE_REFRESH: [(&str, &str); 2] = [
 
 fn again(world: &mut World, up: &mut Up, side: Side) {
     let (at, end, sdp) = match side {
-        Side::Caller => (CALLER, &mut up.caller, CALLER_SDP),
-        Side::Callee => (CALLEE, &mut up.callee, CALLEE_SDP),
+        Side::Caller => (CALLER, &mut up.caller, first(CALLER_SDP)),
+        Side::Callee => (CALLEE, &mut up.callee, CALLEE_SDP.to_owned()),
     };
     let refresher = end
         .request("INVITE")
         .add("Supported", "timer")
         .add("Session-Expires", "1800;refresher=uac")
-        .sdp(sdp);
+        .sdp(&sdp);
     world.receive(at, refresher);
     let answer = world.response(at, 200);
     assert_eq!(answer.body(), OFFER, "the description in force");
@@ -621,4 +621,50 @@ fn timer_may_be_required() {
     world.response(CALLER, 100);
     let refusal = world.response(CALLER, 420);
     assert_eq!(header(&refusal, Header::Unsupported), ["glowing"]);
+}
+
+/// What is owed first is the ACK: a session does not expire under a 2xx that waits for it.
+#[test]
+fn a_session_does_not_expire_before_the_ack_is_there_or_given_up() {
+    let mut settings = settings();
+    for trunk in settings.trunks.iter_mut().flatten() {
+        trunk.session_policy = SessionPolicy {
+            expires_seconds: 12,
+            least_seconds: 6,
+        };
+    }
+    let mut world = World::with(settings);
+    let (key, mut caller, invite) = {
+        let caller = End::caller();
+        let asks = caller
+            .invite()
+            .add("Supported", "timer")
+            .add("Session-Expires", "12;refresher=uac");
+        world.receive(CALLER, asks);
+        world.response(CALLER, 100);
+        let (key, _) = world.invited();
+        world.command(key, SipCommand::Dial(Box::new(dial())));
+        world.said();
+        (key, caller, world.request(CALLEE, Method::Invite))
+    };
+    let granted = respond(&invite, 200, "bob")
+        .sdp(CALLEE_SDP)
+        .add("Session-Expires", "3600;refresher=uas");
+    world.receive(CALLEE, granted);
+    let LegEvent::Answered { fork, .. } = world.event(Side::Callee) else {
+        panic!("no answer");
+    };
+    world.command(key, SipCommand::Confirm(Side::Callee, None));
+    let body = Some(OFFER.into());
+    world.command(key, SipCommand::Accept { fork, body });
+    world.request(CALLEE, Method::Ack);
+    caller.learn(&world.response(CALLER, 200));
+    world.pass(Duration::from_secs(20));
+    assert!(world.said.is_empty(), "{:?}", world.said);
+    world.sent.clear();
+    world.receive(CALLER, caller.ack());
+    assert!(matches!(world.event(Side::Caller), LegEvent::Confirmed(_)));
+    world.pass(Duration::from_secs(2));
+    assert!(matches!(world.event(Side::Caller), LegEvent::Lost(lost) if lost.q850 == 102));
+    world.request(CALLER, Method::Bye);
 }

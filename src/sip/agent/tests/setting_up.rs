@@ -19,7 +19,7 @@ fn the_invite_is_reported_whole() {
     assert_eq!(&*invite.identity.user, "+60111111111");
     assert_eq!(&*invite.identity.display_name, "Joe");
     assert_eq!(invite.max_forwards, 69);
-    assert_eq!(invite.offer.as_deref(), Some(CALLER_SDP.as_bytes()));
+    assert_eq!(invite.offer.as_deref(), Some(first(CALLER_SDP).as_bytes()));
     assert_eq!(invite.refused, None);
     assert_eq!(invite.call_id.0.get_version_num(), 7);
 }
