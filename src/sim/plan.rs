@@ -121,12 +121,8 @@ impl Weather {
             signs: vouching.percent(40),
             named: late.percent(40),
         };
-        // The sound of a trunk that is found by name is of the family of the address that was found,
-        // and by name either of both is found.
-        weather.ipv6 = match weather.ipv6 {
-            [caller, ..] if weather.named => [caller, false, false],
-            sound => sound,
-        };
+        // The sound of a trunk that is found by name is of the family of the address that was found.
+        weather.ipv6[1] &= !weather.named;
         weather
     }
 }

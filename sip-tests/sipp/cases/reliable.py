@@ -135,7 +135,7 @@ case("legs: UPDATEs that cross are 491, and the first goes on", "3 update glare"
      uac=[*_UP, Sound(), request("UPDATE", 2, _NEW), r(200, check=_FROM_CALLEE[1]), Sound(probe=True), *hang_up(3)],
      uas=[*_CALLED, Sound(), r("UPDATE", check=_FROM_CALLEE[0]),
           reply(491, "Request Pending", to_tag=False, contact=False), *updated(_NEW_ANSWER, _FROM_CALLEE[0]), Sound(passes=False, probe=True), *hung_up()],
-     record=DONE, after=lambda ctx: ctx.between(ctx.uas, "UPDATE ", "UPDATE ", 2.0))
+     record=DONE, after=lambda ctx: ctx.between(ctx.uas, "UPDATE ", "UPDATE ", 2.0, place=0))
 
 # ---- P-Early-Media (RFC 5009)
 

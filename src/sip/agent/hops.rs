@@ -203,7 +203,10 @@ impl Core {
             trunk: id,
             total: target.hops.len(),
             usable: target.hops.iter().filter(usable).count(),
-            v6: front.map(|hop| hop.path.remote.is_ipv6()),
+            // That of a literal address was known from the start.
+            v6: front
+                .filter(|_| target.name.is_some())
+                .map(|hop| hop.path.remote.is_ipv6()),
         };
         self.emit(output);
     }

@@ -115,8 +115,8 @@ pub enum Output {
     /// A trunk answered OPTIONS (anything but 408 and 503), or did not (408, 503, timeout,
     /// transport).
     TrunkProbe(TrunkId, bool),
-    /// How many hops an outbound trunk has, how many of them do not rest, and whether the first of
-    /// these has an IPv6 address.
+    /// How many hops an outbound trunk has, how many of them do not rest, and, if they were found
+    /// by name, whether the first of these has an IPv6 address.
     #[allow(missing_docs)]
     TrunkHops {
         trunk: TrunkId,
