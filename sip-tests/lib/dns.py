@@ -98,6 +98,8 @@ class Dns:
                 query, source = self.udp.recvfrom(4096)
             except OSError:
                 return
+            if not query:
+                return  # closed
             threading.Thread(target=self._reply, args=(query, source), daemon=True).start()
 
     def _reply(self, query, source):
