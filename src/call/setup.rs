@@ -446,7 +446,7 @@ impl Call {
         context: &mut Context<'_>,
     ) {
         let told = matches!(status, 180..=183);
-        if !told && !(reliable && body.is_some()) {
+        if !(told || reliable && body.is_some()) {
             return;
         }
         let Some(setup) = &mut self.setup else { return };

@@ -351,7 +351,12 @@ impl Agent {
                 matches!(message.method(), Method::Options | Method::Cancel)
                     || Tag::read(message.to_tag()).is_some()
             }
-            Source::Peer => self.is_party(message, path) == Some(true),
+            // The repeat of one that was answered: the call is over, and its trunk's name has
+            // meanwhile led elsewhere.
+            Source::Peer => {
+                self.is_party(message, path) == Some(true)
+                    || self.core.transactions.is_repeat(message, path.remote.ip())
+            }
         }
     }
 

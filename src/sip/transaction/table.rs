@@ -219,6 +219,14 @@ impl Transactions {
         Some((entry.id, entry.path))
     }
 
+    /// Whether this is the repeat of a request whose responses go to that address.
+    #[must_use]
+    pub fn is_repeat(&self, request: &Message, from: std::net::IpAddr) -> bool {
+        let slot = self.find(&key::server(request.method(), request));
+        let entry = slot.and_then(|slot| self.arena.get(slot));
+        entry.is_some_and(|entry| entry.path.remote.ip().to_canonical() == from.to_canonical())
+    }
+
     /// Where the request went that a response is for; `None` if it belongs to no transaction.
     #[must_use]
     pub fn sent_to(&self, response: &Message) -> Option<Path> {

@@ -4,7 +4,7 @@ use super::*;
 
 const TIMERS: &str = "INVITE, ACK, BYE, CANCEL, UPDATE";
 
-fn header<'a>(message: &'a Message, name: Header) -> Vec<&'a str> {
+fn header(message: &Message, name: Header) -> Vec<&str> {
     message.all(name).collect()
 }
 
