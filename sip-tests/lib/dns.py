@@ -49,8 +49,12 @@ class Dns:
             threading.Thread(target=serve, daemon=True).start()
 
     def close(self):
-        self.udp.close()
-        self.tcp.close()
+        for server in (self.udp, self.tcp):
+            try:  # or the thread that waits in it keeps the port
+                server.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass  # UDP: woken all the same
+            server.close()
 
     def questions(self, name=None):
         """How many came by now, for a name or in all."""
@@ -94,6 +98,8 @@ class Dns:
                 query, source = self.udp.recvfrom(4096)
             except OSError:
                 return
+            if not query:
+                return  # closed
             threading.Thread(target=self._reply, args=(query, source), daemon=True).start()
 
     def _reply(self, query, source):

@@ -217,9 +217,9 @@ class Context:
         got = [m.splitlines()[0] for m in self.uac.received() if not m.startswith("PUBLISH")]
         self.check(got and all(re.fullmatch(pattern, line.strip()) for line in got), f"the caller was sent {got}, not {pattern}")
 
-    def between(self, side, first, then, seconds):
-        """From the first answered `first` to the next `then` that side waited so long at least."""
-        answered, again = side.times(first)[1], side.times(then)[-1]
+    def between(self, side, first, then, seconds, place=1):
+        """From the `first` at `place`, counted from 0, to the last `then` that side waited so long at least."""
+        answered, again = side.times(first)[place], side.times(then)[-1]
         self.check(again - answered >= seconds, f"{then!r} came to {side.role} {again - answered:.2f} s after {first!r}")
 
     def tags(self, status, count):

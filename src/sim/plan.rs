@@ -75,7 +75,7 @@ impl Weather {
         let (loss, duplication) = (chance.below(30), chance.below(10));
         let (faults, per_mille) = (chance.next(), 10 + chance.below(150));
         let mut vouching = Chance::new(!faults);
-        Self {
+        let mut weather = Self {
             loss: if stormy { loss } else { 0 },
             duplication: if stormy { duplication } else { 0 },
             delay: 1 + chance.below(80),
@@ -123,7 +123,10 @@ impl Weather {
             signs: vouching.percent(40),
             named: late.percent(40),
             reliable: false,
-        }
+        };
+        // The sound of a trunk that is found by name is of the family of the address that was found.
+        weather.ipv6[1] &= !weather.named;
+        weather
     }
 }
 

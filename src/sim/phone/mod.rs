@@ -22,7 +22,7 @@ pub use timer::Timer;
 
 use super::chance::Chance;
 use super::plan;
-use super::text::{cseq, header, reply, status, tag};
+use super::text::{body, cseq, header, reply, status, tag};
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -281,6 +281,9 @@ impl Phones {
         let id = header(text, "Call-ID").to_owned();
         let state = self.lines.get(&id).map(|line| line.state);
         if state == Some(State::Vanished) {
+            // Who waits for what it should have said of an offer waits as long as the gateway does.
+            let offered = cseq(text).1 == "UPDATE" && status(text).is_none();
+            self.seen.ignored += u64::from(offered && !body(text).is_empty());
             return;
         }
         if let Some(status) = status(text) {

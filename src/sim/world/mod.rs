@@ -138,8 +138,6 @@ impl World {
         let mut weather = Weather::new(&mut chance, &mut late, &mut later);
         // Of a sequence of its own, so that seeds without it go on doing what they did.
         weather.reliable = Chance::new(seed.wrapping_add(3 << 48)).percent(25);
-        // A name leads to media of its addresses' family, and those of the carriers here are IPv4.
-        weather.named &= !weather.ipv6[1];
         let media = [
             ["10.1.0.2", "fd00:1::2"],
             ["10.2.0.2", "fd00:2::2"],

@@ -121,8 +121,8 @@ pub enum Output {
     /// A trunk answered OPTIONS (anything but 408 and 503), or did not (408, 503, timeout,
     /// transport).
     TrunkProbe(TrunkId, bool),
-    /// How many hops an outbound trunk has, how many of them do not rest, and whether the first of
-    /// these has an IPv6 address.
+    /// How many hops an outbound trunk has, how many of them do not rest, and, if they were found
+    /// by name, whether the first of these has an IPv6 address.
     #[allow(missing_docs)]
     TrunkHops {
         trunk: TrunkId,
@@ -415,9 +415,11 @@ impl Agent {
                 matches!(message.method(), Method::Options | Method::Cancel)
                     || Tag::read(message.to_tag()).is_some()
             }
+            // The repeat of one that was answered: the call is over, and its trunk's name has
+            // meanwhile led elsewhere.
             Source::Peer => {
                 self.is_party(message, path) == Some(true)
-                    || self.core.transactions.is_repeat(message)
+                    || self.core.transactions.is_repeat(message, path.remote.ip())
             }
         }
     }

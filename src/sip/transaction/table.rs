@@ -219,11 +219,12 @@ impl Transactions {
         Some((entry.id, entry.path))
     }
 
-    /// Whether a request has come before, and its transaction is still there.
+    /// Whether this is the repeat of a request whose responses go to that address.
     #[must_use]
-    pub fn is_repeat(&self, request: &Message) -> bool {
-        let method = request.method();
-        method != Method::Ack && self.find(&key::server(method, request)).is_some()
+    pub fn is_repeat(&self, request: &Message, from: std::net::IpAddr) -> bool {
+        let slot = self.find(&key::server(request.method(), request));
+        let entry = slot.and_then(|slot| self.arena.get(slot));
+        entry.is_some_and(|entry| entry.path.remote.ip().to_canonical() == from.to_canonical())
     }
 
     /// Where the request went that a response is for; `None` if it belongs to no transaction.
