@@ -97,11 +97,11 @@ ca_list = {ca}
 class Edge:
     """A running Kamailio between a gateway and two phones."""
 
-    def __init__(self, ip, gateway, callee, password, tls, work, algorithm=""):
-        self.ip, self.work = ip, work
+    def __init__(self, host, gateway, callee, password, tls, work, algorithm=""):
+        self.host, self.ip, self.work = host, host.ip, work
         os.makedirs(work)
         self.lines = os.path.join(work, "log")
-        values = {"ip": ip, "gateway": gateway, "callee": callee, "password": password, "algorithm": algorithm,
+        values = {"ip": self.ip, "gateway": gateway, "callee": callee, "password": password, "algorithm": algorithm,
                   "tls": os.path.join(work, "tls.cfg")}
         with open(values["tls"], "w") as f:
             f.write(TLS.format(**tls))
@@ -113,7 +113,7 @@ class Edge:
     def start(self):
         # -DD keeps it in the foreground; its children stay in its process group and end with it.
         with open(self.lines, "w") as log:
-            self.process = subprocess.Popen(["kamailio", "-f", self.config, "-DD", "-E", "-m", "64", "-M", "8", "-Y", self.work],
+            self.process = subprocess.Popen([*self.host.inside, "kamailio", "-f", self.config, "-DD", "-E", "-m", "64", "-M", "8", "-Y", self.work],
                                             stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
         end = time.time() + PATIENCE
         while not self.listens():
@@ -123,7 +123,7 @@ class Edge:
         return self
 
     def listens(self):
-        found = subprocess.run(["ss", "-Hlnt", f"src {self.ip}:5061"], capture_output=True, text=True).stdout
+        found = subprocess.run([*self.host.inside, "ss", "-Hlnt", f"src {self.ip}:5061"], capture_output=True, text=True).stdout
         return bool(found.strip())
 
     def log(self):

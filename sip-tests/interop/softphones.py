@@ -48,8 +48,9 @@ def level(sound, hertz):
 class Softphone:
     """What both have in common."""
 
-    def __init__(self, name, ip, hertz, work, ports, tls=None):
-        self.name, self.ip, self.hertz, self.ports, self.tls = name, ip, hertz, ports, tls
+    def __init__(self, name, host, hertz, work, tls=None):
+        self.name, self.host, self.ip, self.hertz, self.tls = name, host, host.ip, hertz, tls
+        self.ports = 30000
         self.work = os.path.join(work, name)
         os.makedirs(self.work)
         self.tone = os.path.join(self.work, "tone.wav")
@@ -107,7 +108,8 @@ class Softphone:
 class Baresip(Softphone):
     CONTROL = 4444
 
-    def start(self):
+    def be(self, user, transport):
+        """Starts it with one account: its user, and the transport that it is reached by."""
         lines = [
             "poll_method epoll", f"sip_listen {self.ip}:5060", f"net_interface {self.ip}",
             f"audio_source aufile,{self.tone}", f"audio_player aufile,{self.path('player.wav')}",
@@ -121,11 +123,6 @@ class Baresip(Softphone):
             lines += [f"sip_certificate {self.tls['both']}", f"sip_cafile {self.tls['ca']}"]
         with open(self.path("config"), "w") as f:
             f.write("\n".join(lines) + "\n")
-        self.process = None
-        return self
-
-    def be(self, user, transport):
-        """Starts it with one account: its user, and the transport that it is reached by."""
         account = f"<sip:{user}@{self.ip};transport={transport}>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1"
         with open(self.path("accounts"), "w") as f:
             f.write(account + "\n")
@@ -133,7 +130,7 @@ class Baresip(Softphone):
             if name.startswith("dump"):
                 os.remove(self.path(name))
         self.lines.clear()
-        self.process = subprocess.Popen(["stdbuf", "-oL", "baresip", "-f", self.work, "-v"], stdin=subprocess.DEVNULL,
+        self.process = subprocess.Popen([*self.host.inside, "stdbuf", "-oL", "baresip", "-f", self.work, "-v"], stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace",
                                         env={**os.environ, "HOME": self.work})
         self.read(self.process.stdout)
@@ -176,9 +173,6 @@ class Baresip(Softphone):
 
 
 class Linphone(Softphone):
-    def start(self):
-        return self
-
     def be(self, user, transport):
         port = {name: 5060 if name == transport else 0 for name in ("udp", "tcp", "tls")}
         if transport == "tls":
@@ -186,10 +180,9 @@ class Linphone(Softphone):
         keys = {
             "sip": {"sip_port": port["udp"], "sip_tcp_port": port["tcp"], "sip_tls_port": port["tls"],
                     "bind_address": self.ip, "guess_hostname": 0, "contact": f"sip:{user}@{self.ip}",
-                    "use_ipv6": 0, "verify_server_certs": 1, "verify_server_cn": 1, "media_encryption": "none",
-                    "root_ca": self.tls["ca"] if self.tls else "",
-                    "client_cert_chain": self.tls["cert"] if self.tls else "",
-                    "client_cert_key": self.tls["key"] if self.tls else ""},
+                    # Its TLS knows addresses in certificates not at all; the chain is verified.
+                    "use_ipv6": 0, "verify_server_certs": 1, "verify_server_cn": 0, "media_encryption": "none",
+                    "root_ca": self.tls["ca"] if self.tls else ""},
             "rtp": {"bind_address": self.ip, "audio_rtp_port": f"{self.ports}-{self.ports + 99}"},
             "sound": {"echocancellation": 0, "agc": 0},
             "misc": {"version_check_url_root": "", "log_collection_upload_server_url": ""},
@@ -204,7 +197,7 @@ class Linphone(Softphone):
         if os.path.exists(self.recorded):
             os.remove(self.recorded)
         self.lines.clear()
-        self.process = subprocess.Popen(["stdbuf", "-oL", "linphonec", "-c", self.path("rc"), "-a", "-d", "6", "-l", self.path("log")],
+        self.process = subprocess.Popen([*self.host.inside, "stdbuf", "-oL", "linphonec", "-c", self.path("rc"), "-a", "-d", "6", "-l", self.path("log")],
                                         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
                                         text=True, errors="replace", env={**os.environ, "HOME": self.work})
         self.read(self.process.stdout)

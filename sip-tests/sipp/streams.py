@@ -9,6 +9,11 @@ def can(case):
     steps = [*(case.uac or ()), *(case.uas or ()), *(case.second or ())]
     silent = [s for s in steps if not isinstance(s, Sound)]
     plain = not any(isinstance(s, Gate) or "SIP/2.0/UDP" in s for s in silent)
+    # Without sound nothing tells the callee that the caller has its 200: what it then offers is too early, and is 491.
+    heard = any(isinstance(s, Sound) for s in case.uas or ()) and (" callee" in case.name or "has lost the call" in case.name)
+    counted = any("packets" in name for name in case.record or {})
+    if heard or counted:
+        return False
     hooked = case.before or case.after or case.held or case.lenient or case.trapped or case.closed
     return bool(case.uac) and plain and not hooked and "sip" not in case.changes and case.caller_ip == "caller"
 

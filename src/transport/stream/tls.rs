@@ -260,8 +260,17 @@ fn client_config(peer: &PeerTls) -> Result<Arc<ClientConfig>, String> {
     Ok(Arc::new(config))
 }
 
+/// Whether a name is the address of these octets.
+fn is_octets(name: &str, octets: &[u8]) -> bool {
+    match name.trim_matches(['[', ']']).parse() {
+        Ok(IpAddr::V4(address)) => address.octets() == octets,
+        Ok(IpAddr::V6(address)) => address.octets() == octets,
+        Err(_) => false,
+    }
+}
+
 /// Whether the peer's certificate has one of the names (RFC 5922 §7.1: a SIP URI of a host, else a
-/// DNS name). Any does where there are none.
+/// DNS name; or an address). Any does where there are none.
 pub(super) fn is_named(tls: &rustls::Connection, names: &[Box<str>]) -> bool {
     use x509_parser::prelude::{FromDer as _, GeneralName, X509Certificate};
     if names.is_empty() {
@@ -285,6 +294,8 @@ pub(super) fn is_named(tls: &rustls::Connection, names: &[Box<str>]) -> bool {
                 }
                 _ => return false,
             },
+            // Where a carrier has no name but its address (RFC 5280 §4.2.1.6).
+            GeneralName::IPAddress(bytes) => return names.iter().any(|name| is_octets(name, bytes)),
             _ => return false,
         };
         names.iter().any(|name| name.eq_ignore_ascii_case(held))
