@@ -295,7 +295,9 @@ pub(super) fn is_named(tls: &rustls::Connection, names: &[Box<str>]) -> bool {
                 _ => return false,
             },
             // Where a carrier has no name but its address (RFC 5280 §4.2.1.6).
-            GeneralName::IPAddress(bytes) => return names.iter().any(|name| is_octets(name, bytes)),
+            GeneralName::IPAddress(bytes) => {
+                return names.iter().any(|name| is_octets(name, bytes));
+            }
             _ => return false,
         };
         names.iter().any(|name| name.eq_ignore_ascii_case(held))
