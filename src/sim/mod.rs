@@ -65,6 +65,10 @@ const KEPT: &[(u64, &str)] = &[
         1032,
         "the clock was set back, and a crash forgot the block that had begun",
     ),
+    (
+        14,
+        "a refresh met a side that had lost the call while the other still owed an ACK",
+    ),
     (183, "a session expired under a 200 that waited for its ACK"),
 ];
 

@@ -154,7 +154,11 @@ impl Wire {
             crashed.map(|(at, _)| at),
         ];
         let Some(to) = ended.into_iter().flatten().min() else {
-            return if caller.acknowledged_at.is_some() && record.answered_at.is_some() {
+            // One side had lost the call (481), and the other's BYE waits for the ACK to our 2xx to its
+            // re-INVITE (RFC 3261 §15): the record ends with the loss, before any BYE.
+            let lost = &*record.reason == "lost";
+            let up = caller.acknowledged_at.is_some() && record.answered_at.is_some();
+            return if up && !lost {
                 Err(format!(
                     "call {call} was up and no BYE was seen: {}",
                     record.reason
