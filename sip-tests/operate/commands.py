@@ -32,7 +32,7 @@ colour = "red"
 listen = "127.0.0.1"
 
 [sip]
-listen = ["tcp:127.0.0.1:5060"]
+listen = ["sctp:127.0.0.1:5060"]
 
 [media]
 ports = "20001-20002"
