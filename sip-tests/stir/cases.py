@@ -270,7 +270,8 @@ def _(w):
     a.refused(436)
     w.check(time.time() - start > 2.9, f"the refusal came after {time.time() - start:.2f} s")
     w.count += 1
-    w.equal([one["identity"] for one in w.g.records(w.count)[:2]], ["valid", "unavailable"], "the records, the one that began last first")
+    # They may have begun in one millisecond.
+    w.equal(sorted(one["identity"] for one in w.g.records(w.count)[:2]), ["unavailable", "valid"], "the two records")
 
 
 @require("a certificate that came too late for its call serves the next")
