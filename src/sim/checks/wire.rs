@@ -154,18 +154,8 @@ impl Wire {
             crashed.map(|(at, _)| at),
         ];
         let Some(to) = ended.into_iter().flatten().min() else {
-            // One side had lost the call (481), and the other's BYE waits for the ACK to our 2xx to its
-            // re-INVITE (RFC 3261 §15): the record ends with the loss, before any BYE.
-            let lost = &*record.reason == "lost";
             let up = caller.acknowledged_at.is_some() && record.answered_at.is_some();
-            return if up && !lost {
-                Err(format!(
-                    "call {call} was up and no BYE was seen: {}",
-                    record.reason
-                ))
-            } else {
-                Ok(())
-            };
+            return no_bye(record, up);
         };
         // An ACK is one for as long as the 200 is repeated, whatever ended the call meanwhile.
         let acknowledged = caller
@@ -221,4 +211,14 @@ fn blocks(time: Duration, block_seconds: u32) -> u64 {
 /// Whether an address is on the callers' side.
 pub fn is_caller_side(address: SocketAddr) -> bool {
     address.to_string().starts_with("10.1.")
+}
+
+/// A record without a BYE on either leg. Where one side had lost the call (481) and the other's BYE
+/// waits for the ACK to our 2xx to its re-INVITE (RFC 3261 §15), it ends with the loss.
+fn no_bye(record: &CallRecord, up: bool) -> Result<(), String> {
+    let (call, reason) = (record.call_id, &record.reason);
+    if up && &**reason != "lost" {
+        return Err(format!("call {call} was up and no BYE was seen: {reason}"));
+    }
+    Ok(())
 }
