@@ -180,12 +180,11 @@ impl Gateway {
         let pool = settings::pool(&config)?;
         let certificates = super::streams::tls(&config, &placed)?;
         let verifying = verification::settings(&config)?;
+        let made = self.signalling.iter();
+        let made = made.map(|_| Tls::new(certificates.clone()));
+        let tls: Vec<Tls> = made.collect::<Result<_, _>>()?;
         if let Some(files) = &api.tls {
             self.tls.reload(files)?;
-        }
-        let mut tls = Vec::new();
-        for _ in &self.signalling {
-            tls.push(Tls::new(certificates.clone())?);
         }
         for (one, tls) in self.signalling.iter().zip(tls) {
             let update = Update {

@@ -423,7 +423,8 @@ fn network_of(config: &Config, trunk: &config::Trunk) -> usize {
 }
 
 /// What is to be found of a target (RFC 3263 §4).
-fn question(target: &config::TrunkTarget) -> locate::Target {
+#[must_use]
+pub fn question(target: &config::TrunkTarget) -> locate::Target {
     locate::Target {
         host: target.host.as_str().into(),
         port: target.port,

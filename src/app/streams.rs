@@ -1,14 +1,14 @@
 //! Sockets of SIP, and what TLS on them is made of, from the configuration.
 
 use super::places::Placed;
-use super::settings::transport;
+use super::settings::{question, transport};
 use crate::config::{self, Config};
 use crate::sip::message::Transport;
 use crate::transport::stream::{Identity, Limits, PeerTls, Streams, Tls, TlsSettings};
 use crate::transport::udp::UdpEndpoint;
 use rustls_pki_types::PrivateKeyDer;
 use rustls_pki_types::pem::PemObject;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 
 /// Connections that an address of a trunk may have, of all: this part.
 const SHARE: usize = 4;
@@ -99,18 +99,17 @@ fn peer(trunk: &config::Trunk) -> Result<PeerTls, String> {
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
         target: trunk.target.as_ref().map(|target| target.host.clone()),
-        targets: trunk.target.iter().filter_map(literal).collect(),
+        targets: trunk
+            .target
+            .iter()
+            .filter_map(|to| question(to).literal())
+            .collect(),
         server_name: tls.server_name.clone(),
         ca: tls.ca.clone(),
         identity: shown.map_err(|error| format!("trunk {:?}, tls: {error}", trunk.name))?,
         require_client_cert: tls.require_client_cert,
         peer_names: tls.peer_names.clone(),
     })
-}
-
-/// The address of a target that is one; the DNS says the others later.
-fn literal(target: &config::TrunkTarget) -> Option<IpAddr> {
-    target.host.trim_matches(['[', ']']).parse().ok()
 }
 
 fn identity(identity: &config::Certificate) -> Result<Identity, String> {

@@ -3,6 +3,7 @@
 pub mod credit;
 pub mod customer;
 pub mod ids;
+pub mod network;
 pub mod number;
 pub mod numbering;
 pub mod record;

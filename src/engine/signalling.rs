@@ -415,24 +415,18 @@ impl Loop {
             let handed = Handed::Transmit(bytes, path);
             return self.intake.handover.give(owner, handed);
         }
-        if path.transport != Transport::Udp {
-            self.meter.sent(&bytes);
-            let remote = path.remote;
-            tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
-            return self.streams.get_mut().queue(bytes, path, now);
+        let datagram = path.transport == Transport::Udp;
+        let mut endpoints = self.endpoints.iter_mut();
+        let endpoint = endpoints.find(|one| datagram && one.get_ref().local() == path.local);
+        if datagram && endpoint.is_none() {
+            return self.meter.count("unsendable", "no such socket");
         }
-        let endpoint = self
-            .endpoints
-            .iter_mut()
-            .find(|one| one.get_ref().local() == path.local);
+        self.meter.sent(&bytes);
+        let remote = path.remote;
+        tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
         match endpoint {
-            Some(endpoint) => {
-                self.meter.sent(&bytes);
-                let remote = path.remote;
-                tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
-                endpoint.get_mut().queue(bytes, path.remote);
-            }
-            None => self.meter.count("unsendable", "no such socket"),
+            Some(endpoint) => endpoint.get_mut().queue(bytes, remote),
+            None => self.streams.get_mut().queue(bytes, path, now),
         }
     }
 

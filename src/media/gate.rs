@@ -2,6 +2,7 @@
 //! backend asks here and nowhere else.
 
 use super::flow::{DropReason, End, Port, SourceRule};
+use crate::domain::network::contains;
 use crate::rtp::packet;
 use std::net::{IpAddr, SocketAddr};
 
@@ -111,22 +112,6 @@ pub fn destination(end: &End, latch: &Latch, kind: Kind) -> Option<(Port, Socket
             Some((port, latched.unwrap_or(described)))
         }
         _ => Some((port, described)),
-    }
-}
-
-/// Whether `ip` stands in the prefix; the two families never match.
-#[must_use]
-pub fn contains((address, length): (IpAddr, u8), ip: IpAddr) -> bool {
-    match (address, ip) {
-        (IpAddr::V4(address), IpAddr::V4(ip)) => {
-            let differing = u32::from(address) ^ u32::from(ip);
-            differing.leading_zeros() >= u32::from(length.min(32))
-        }
-        (IpAddr::V6(address), IpAddr::V6(ip)) => {
-            let differing = u128::from(address) ^ u128::from(ip);
-            differing.leading_zeros() >= u32::from(length.min(128))
-        }
-        _ => false,
     }
 }
 

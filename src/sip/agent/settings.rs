@@ -61,7 +61,7 @@ impl Trunk {
         let target = self.target.as_ref();
         target.is_some_and(|target| target.has(address))
             || self.sources.iter().any(|(network, length)| {
-                super::sources::contains(network.to_canonical(), *length, address)
+                crate::domain::network::contains((network.to_canonical(), *length), address)
             })
     }
 }

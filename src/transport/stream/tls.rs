@@ -2,6 +2,7 @@
 //! RFC 5922).
 
 use super::connection::{Session, session};
+use crate::domain::network::contains;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
 use rustls::{ClientConfig, ClientConnection, RootCertStore, ServerConfig, ServerConnection};
@@ -182,25 +183,13 @@ impl Tls {
 impl PeerTls {
     /// Length of the longest network of its that holds an address.
     fn covers(&self, address: IpAddr) -> Option<u8> {
+        let address = address.to_canonical();
         self.sources
             .iter()
-            .filter(|(network, length)| contains(*network, *length, address))
+            .filter(|(network, length)| contains((network.to_canonical(), *length), address))
             .map(|(_, length)| *length)
             .max()
     }
-}
-
-/// Whether an address lies in a network.
-fn contains(network: IpAddr, length: u8, address: IpAddr) -> bool {
-    let bits = |address: IpAddr| match address.to_canonical() {
-        IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, false),
-        IpAddr::V6(v6) => (u128::from(v6), true),
-    };
-    let ((network, v6), (address, other)) = (bits(network), bits(address));
-    let mask = u128::MAX
-        .checked_shl(128u32.saturating_sub(u32::from(length)))
-        .unwrap_or(0);
-    v6 == other && (network ^ address) & mask == 0
 }
 
 fn provider() -> Arc<rustls::crypto::CryptoProvider> {
