@@ -111,7 +111,7 @@ ROWS = {
 }
 
 LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
-cannot be had from outside without slowing the whole machine; `overload_is_answered_without_parsing` has it, and draining
+cannot be had from outside without slowing the whole machine; `an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not` has it, and draining
 takes the same way), announcements and T.38 (next version)."""
 HEAD = """# What the SIPp cases cover
 
