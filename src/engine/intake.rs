@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// INVITEs served in a turn, so that what belongs to calls is read again soon.
 const SERVED_A_TURN: usize = 32;
+/// The same while there is more to be read. What belongs to calls is in there too, and a socket's
+/// buffer that runs over loses it; but a flood that never ends does not lock new calls out.
+const SERVED_WHILE_BEHIND: usize = 2;
 /// INVITEs refused in a turn.
 const REFUSED_A_TURN: usize = 512;
 /// Admissions that the books may owe an answer for. Beyond it new INVITEs wait, and so are refused
@@ -98,10 +101,10 @@ impl Intake {
     }
 
     /// Serves those that wait, or refuses them, within a bound. `now` is read anew for each: serving
-    /// takes time.
-    pub(super) fn serve(&mut self, worker: &mut Worker, now: impl Fn() -> Now) {
+    /// takes time. `read_all`: the sockets had no more.
+    pub(super) fn serve(&mut self, worker: &mut Worker, read_all: bool, now: impl Fn() -> Now) {
         let (mut served, mut refused) = (0, 0);
-        while served < SERVED_A_TURN && refused < REFUSED_A_TURN {
+        while served < served_a_turn(read_all) && refused < REFUSED_A_TURN {
             let at = now();
             let room = self.admissions.saturating_add(served) < ADMISSIONS;
             match self.waiting.next(at.mono, room, is_invite) {
@@ -146,6 +149,14 @@ impl Intake {
     }
 }
 
+const fn served_a_turn(read_all: bool) -> usize {
+    if read_all {
+        SERVED_A_TURN
+    } else {
+        SERVED_WHILE_BEHIND
+    }
+}
+
 fn is_invite((bytes, _): &(Bytes, Path)) -> bool {
     bytes.trim_ascii_start().starts_with(b"INVITE")
 }
@@ -153,4 +164,15 @@ fn is_invite((bytes, _): &(Bytes, Path)) -> bool {
 /// For the search in the line alone: who chooses Call-IDs that meet makes his own CANCEL wait.
 fn hash(call_id: &[u8]) -> u64 {
     xxhash_rust::xxh3::xxh3_64(call_id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{SERVED_A_TURN, served_a_turn};
+
+    #[test]
+    fn what_is_in_the_sockets_goes_before_new_calls_and_does_not_lock_them_out() {
+        assert_eq!(served_a_turn(true), SERVED_A_TURN);
+        assert!((1..SERVED_A_TURN / 8).contains(&served_a_turn(false)));
+    }
 }

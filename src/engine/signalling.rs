@@ -127,6 +127,8 @@ struct Loop {
     meter: Box<dyn Meter>,
     refused: VecDeque<CallNotice>,
     intake: Intake,
+    /// Whether the last turn left nothing in the sockets.
+    read_all: bool,
     observed: Instant,
     /// When new INVITEs were last served.
     served: Instant,
@@ -167,6 +169,7 @@ impl Signalling {
             meter,
             refused: VecDeque::new(),
             intake: Intake::new(handover),
+            read_all: true,
             observed: clock::now().mono,
             served: clock::now().mono,
             calls_up,
@@ -242,6 +245,7 @@ impl Loop {
     /// Takes what the sockets have, bounded.
     fn sockets(&mut self) {
         let now = clock::now();
+        self.read_all = true;
         for endpoint in &mut self.endpoints {
             let mut empty = false;
             let local = endpoint.get_ref().local();
@@ -271,6 +275,7 @@ impl Loop {
                 }
             }
             let (worker, handover) = (&mut self.worker, &mut self.intake.handover);
+            self.read_all &= empty;
             if empty {
                 endpoint.get_mut().failures(|remote| {
                     let path = Path {
@@ -320,7 +325,8 @@ impl Loop {
         if self.worker.poll_timeout().is_some_and(|at| at <= now.mono) {
             self.worker.handle_timeout(now);
         }
-        self.intake.serve(&mut self.worker, clock::now);
+        self.intake
+            .serve(&mut self.worker, self.read_all, clock::now);
         self.served = clock::now().mono;
         self.outputs(now);
         self.streams.get_mut().handle_timeout(now.mono);
