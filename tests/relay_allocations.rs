@@ -69,6 +69,7 @@ fn a_packet_allocates_nothing() {
         caller: end(&mut relay, 30_000, &caller),
         callee: end(&mut relay, 31_000, &callee),
         clock_rates: Box::new([8000; 128]),
+        content: leasebridge::media::flow::Content::default(),
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: Some(Duration::from_secs(60)),

@@ -30,6 +30,7 @@ MOVED = {
     "leasebridge_media_loss_ratio": "a call with a gap in its sound",
     "leasebridge_media_jitter_seconds": "a call with sound",
     "leasebridge_media_mos": "a call with sound",
+    "leasebridge_media_round_trip_seconds": "a receiver report that answers a sender report",
     "leasebridge_numbers": "leases, a reservation, a release",
     "leasebridge_leases": "leases",
     "leasebridge_http_requests_total": "requests",

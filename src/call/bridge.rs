@@ -478,5 +478,6 @@ pub(super) fn blank_record(call_id: CallId) -> CallRecord {
         to_caller: MediaFigures::default(),
         guard_hits: 0,
         vouching: None,
+        quality: None,
     }
 }

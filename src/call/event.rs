@@ -3,8 +3,8 @@
 //! adapters carry them, deciding nothing.
 
 use crate::domain::{
-    Attestation, CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, Passport,
-    Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
+    Attestation, CallId, CallQuality, CallRecord, CustomerId, E164, LeaseKind, MediaFigures,
+    Passport, Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
 };
 use bytes::Bytes;
 
@@ -289,6 +289,8 @@ pub enum MediaEvent {
         to_callee: MediaFigures,
         /// Callee to caller.
         to_caller: MediaFigures,
+        /// How both sounded.
+        quality: CallQuality,
         /// RTCP items kept from the other side.
         guard_hits: u32,
     },

@@ -1,7 +1,7 @@
 //! Offer and answer between the legs (RFC 3264): what a side described, and the offer that waits
 //! for its answer.
 
-use super::flow::{End, PortPair, SourceRule};
+use super::flow::{Content, End, PortPair, SourceRule};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::sdp::shape::{Place, place};
@@ -21,6 +21,8 @@ pub struct Remote {
     pub rtcp_mux: bool,
     /// Clock of each payload type, where timestamps say something of jitter.
     pub clocks: SmallVec<[(u8, u32); 4]>,
+    /// What its packets are.
+    pub content: Content,
     /// Fingerprint of the body: the same description again is no new one.
     pub fingerprint: u64,
     /// Counts descriptions, for latching.
@@ -51,6 +53,7 @@ impl Remote {
             direction: rewrite::direction(description, media, unspecified),
             rtcp_mux,
             clocks: media.payload_types().filter_map(clock).take(32).collect(),
+            content: Content::described(media),
             fingerprint,
             epoch: 0,
             peer,
@@ -116,10 +119,10 @@ pub struct Exchange {
 impl Exchange {
     /// Whether `answer` takes the stream that was offered: it has a port, and a voice codec of the
     /// offer as it was passed on (RFC 3264 §6.1; an answerer may give a codec another number). An
-    /// offer that ended the stream has but one answer.
+    /// offer that ended the stream has but one answer, and a fax may be refused: the call goes on.
     #[must_use]
     pub fn is_taken_by(&self, answer: &Media<'_>) -> bool {
-        if self.remote.place == Place::Off {
+        if self.remote.place == Place::Off || self.shape.is_fax() {
             return true;
         }
         let Ok(sent) = sdp::parse(&self.sent) else {

@@ -1,6 +1,8 @@
 //! What a relay is told of one call's media. Every backend is fed by the same [`Flow`].
 
-use crate::domain::{MediaFigures, Side};
+use crate::domain::{CallQuality, MediaFigures, Side};
+use crate::rtp::quality::Voice;
+use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 
 /// One call's media in the relay.
@@ -61,6 +63,8 @@ pub struct Flow {
     pub callee: End,
     /// Clock rate per payload type (for jitter), 0 where unknown: index is the payload type.
     pub clock_rates: Box<[u32; 128]>,
+    /// What its packets are.
+    pub content: Content,
     /// CNAME that replaces the senders' own in RTCP, one for each direction of view.
     pub cname: Box<str>,
     /// RTP header extension ids that were negotiated through us and may pass; all others are
@@ -68,6 +72,21 @@ pub struct Flow {
     pub extensions: Vec<u8>,
     /// Report silence when nothing valid came either way for so long; `None`: do not.
     pub silence: Option<std::time::Duration>,
+}
+
+/// What the packets of a flow are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// T.38 over UDPTL in place of RTP (RFC 3362): taken by source alone, and nothing in it is read.
+    pub fax: bool,
+    /// Codecs by payload type, in the order of preference, where they are known.
+    pub voices: SmallVec<[(u8, Voice); 4]>,
+    /// The call is answered: a new description is its own side's, which may go on for a moment as it
+    /// sent before.
+    pub follows: bool,
+    /// Both ends may fall silent by themselves for long: comfort noise (RFC 3389), discontinuous
+    /// transmission, fax.
+    pub pauses: bool,
 }
 
 impl Flow {
@@ -191,6 +210,8 @@ pub enum RelayEvent {
         to_callee: MediaFigures,
         /// Callee to caller.
         to_caller: MediaFigures,
+        /// How both sounded.
+        quality: CallQuality,
         /// RTCP items kept from the other side.
         guard_hits: u32,
     },

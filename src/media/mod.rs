@@ -21,9 +21,12 @@
     )
 )]
 
+mod content;
 pub mod exchange;
 pub mod flow;
+mod former;
 pub mod gate;
+pub mod hearing;
 pub mod passage;
 pub mod ports;
 pub mod rtcp;

@@ -2,12 +2,17 @@
 //! sends what comes out, and calls [`Passage::passed`]; it decides nothing itself. Nothing here
 //! allocates.
 
-use super::flow::{DropReason, End, Flow, Port, Sides};
+use super::flow::{DropReason, End, Flow, FlowId, Port, RelayEvent, Sides};
+use super::former::Former;
 use super::gate::{self, Kind, Latch};
+use super::hearing::Hearing;
 use super::rtcp::{self, MAX_COMPOUND};
-use crate::domain::{MediaFigures, Side};
+use crate::domain::{CallQuality, MediaFigures, Side};
 use crate::rtp::{Header, Stream, extension};
 use std::net::SocketAddr;
+
+/// How much longer than `media.timeout` a flow may be silent whose ends may pause.
+pub const PATIENCE: u32 = 5;
 
 /// A packet that is to be sent on.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,6 +48,9 @@ pub struct Passage {
     guard_hits: u32,
     last_heard_micros: u64,
     silence_reported: bool,
+    hearing: Hearing,
+    /// Where sides sent from until their descriptions changed.
+    former: Sides<Option<Former>>,
 }
 
 impl Passage {
@@ -58,6 +66,8 @@ impl Passage {
             guard_hits: 0,
             last_heard_micros: micros,
             silence_reported: false,
+            hearing: Hearing::default(),
+            former: Sides::default(),
         }
     }
 
@@ -67,6 +77,11 @@ impl Passage {
         if self.flow.silence.is_none() {
             self.last_heard_micros = micros;
             self.silence_reported = false;
+        }
+        for side in [Side::Caller, Side::Callee] {
+            let latch = self.latch.of(side);
+            let former = self.former.of_mut(side);
+            Former::change(former, latch, side, (&self.flow, &flow), micros);
         }
         self.flow = flow;
     }
@@ -96,14 +111,29 @@ impl Passage {
             Side::Caller => (&self.flow.caller, &self.flow.callee),
             Side::Callee => (&self.flow.callee, &self.flow.caller),
         };
-        let kind = gate::kind(from, port, packet)?;
-        if !gate::may_send(from, self.latch.of_mut(side), kind, source) {
+        let fax = self.flow.content.fax;
+        let kind = if fax {
+            gate::fax(port, packet)?
+        } else {
+            gate::kind(from, port, packet)?
+        };
+        let latch = self.latch.of_mut(side);
+        let admitted = match self.former.of_mut(side) {
+            None => gate::may_send(from, latch, kind, source),
+            former => Former::may_send(former, from, latch, kind, source, micros),
+        };
+        if !admitted {
             return Err(DropReason::Source);
         }
-        let target = gate::destination(to, self.latch.of(side.other()), kind);
+        let latch = self.latch.of(side.other());
+        let target = match self.former.of(side.other()) {
+            None => gate::destination(to, latch, kind),
+            Some(former) => former.destination(to, latch, kind, micros),
+        };
         match kind {
+            Kind::Rtp if fax => self.fax(side, packet, target, micros),
             Kind::Rtp => self.rtp(side, packet, target, micros),
-            Kind::Rtcp => self.rtcp(packet, scratch, target),
+            Kind::Rtcp => self.rtcp(side, packet, scratch, target, micros),
         }
     }
 
@@ -124,6 +154,8 @@ impl Passage {
         let clock = self.flow.clock_rates.get(usize::from(header.payload_type));
         let clock = clock.copied().unwrap_or(0);
         self.stream.of_mut(side).count(&header, clock, micros);
+        let voices = &self.flow.content.voices;
+        self.hearing.speak(side, header.payload_type, voices);
         let (port, to) = target.ok_or(DropReason::NoDestination)?;
         let bytes = if header.extended {
             let cleaned = extension::strip(packet, &self.flow.extensions);
@@ -141,12 +173,36 @@ impl Passage {
         })
     }
 
+    /// A datagram of a fax: it goes on as it is.
+    fn fax<'p>(
+        &mut self,
+        side: Side,
+        packet: &'p [u8],
+        target: Option<(Port, SocketAddr)>,
+        micros: u64,
+    ) -> Result<Passed<'p>, DropReason> {
+        self.last_heard_micros = micros;
+        self.silence_reported = false;
+        if !self.flow.end(side).may_send {
+            return Err(DropReason::Held);
+        }
+        let (port, to) = target.ok_or(DropReason::NoDestination)?;
+        Ok(Passed {
+            bytes: packet,
+            port,
+            to,
+            media: true,
+        })
+    }
+
     #[cold]
     fn rtcp<'p>(
         &mut self,
+        side: Side,
         packet: &[u8],
         scratch: &'p mut Scratch,
         target: Option<(Port, SocketAddr)>,
+        micros: u64,
     ) -> Result<Passed<'p>, DropReason> {
         let cleaned = rtcp::clean(packet, &self.flow.cname, &mut scratch.0);
         let removed = match &cleaned {
@@ -155,8 +211,14 @@ impl Passage {
         };
         self.guard_hits = self.guard_hits.saturating_add(removed);
         let length = cleaned.map_err(|_| DropReason::Rtcp)?.length;
-        let (port, to) = target.ok_or(DropReason::NoDestination)?;
         let bytes = scratch.0.get(..length).ok_or(DropReason::Rtcp)?;
+        self.hearing.report(side, bytes, &self.stream, micros);
+        if self.flow.content.pauses {
+            // Who says nothing for now says so: its reports go on.
+            self.last_heard_micros = micros;
+            self.silence_reported = false;
+        }
+        let (port, to) = target.ok_or(DropReason::NoDestination)?;
         Ok(Passed {
             bytes,
             port,
@@ -174,11 +236,14 @@ impl Passage {
         *bytes = bytes.saturating_add(length as u64);
     }
 
-    /// Whether the flow has been silent for its silence time; true once until RTP comes again.
+    /// Whether the flow has been silent for its silence time; true once until RTP comes again. Where
+    /// both ends may pause and neither reports, it takes [`PATIENCE`] times as long.
     pub fn silent(&mut self, micros: u64) -> bool {
         let Some(limit) = self.flow.silence else {
             return false;
         };
+        let pauses = self.flow.content.pauses && !self.hearing.is_reported();
+        let limit = limit.saturating_mul(if pauses { PATIENCE } else { 1 });
         let quiet = micros.saturating_sub(self.last_heard_micros);
         u128::from(quiet) >= limit.as_micros()
             && !std::mem::replace(&mut self.silence_reported, true)
@@ -194,6 +259,32 @@ impl Passage {
             lost: stream.lost(),
             reordered: stream.reordered(),
             jitter_micros: stream.jitter_micros(),
+        }
+    }
+
+    /// How both directions sounded.
+    #[must_use]
+    pub fn quality(&self) -> CallQuality {
+        let quality = |from| {
+            let passed = *self.packets.of(from);
+            let content = &self.flow.content;
+            self.hearing.quality(from, passed, &self.stream, content)
+        };
+        CallQuality {
+            to_callee: quality(Side::Caller),
+            to_caller: quality(Side::Callee),
+        }
+    }
+
+    /// The report that the flow `id` has ended.
+    #[must_use]
+    pub fn removed(&self, id: FlowId) -> RelayEvent {
+        RelayEvent::Removed {
+            flow: id,
+            to_callee: self.figures(Side::Caller),
+            to_caller: self.figures(Side::Callee),
+            quality: self.quality(),
+            guard_hits: self.guard_hits,
         }
     }
 

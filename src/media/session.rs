@@ -9,7 +9,7 @@ use super::flow::{Flow, FlowId, RelayEvent, Sides};
 use super::ports::{Ports, Taken};
 use super::settings::Settings;
 use crate::call::event::{Fork, MediaCommand, MediaEvent, Refusal};
-use crate::domain::{MediaFigures, Side, TrunkId};
+use crate::domain::{CallQuality, MediaFigures, Side, TrunkId};
 use describe::is_acceptable;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -311,7 +311,7 @@ impl Session {
 
     fn close_now(&mut self, context: &mut Context<'_>) {
         let none = MediaFigures::default();
-        self.closed(none, none, 0, context);
+        self.closed((none, none), CallQuality::default(), 0, context);
     }
 
     fn relay(&mut self, event: RelayEvent, context: &mut Context<'_>) {
@@ -325,17 +325,20 @@ impl Session {
                     flow,
                     to_callee,
                     to_caller,
+                    quality,
                     guard_hits,
                 },
-            ) if flow == self.flow => self.closed(to_callee, to_caller, guard_hits, context),
+            ) if flow == self.flow => {
+                self.closed((to_callee, to_caller), quality, guard_hits, context);
+            }
             _ => {}
         }
     }
 
     fn closed(
         &mut self,
-        to_callee: MediaFigures,
-        to_caller: MediaFigures,
+        (to_callee, to_caller): (MediaFigures, MediaFigures),
+        quality: CallQuality,
         guard_hits: u32,
         context: &mut Context<'_>,
     ) {
@@ -348,6 +351,7 @@ impl Session {
         self.outputs.push_back(Output::Event(MediaEvent::Closed {
             to_callee,
             to_caller,
+            quality,
             guard_hits,
         }));
     }

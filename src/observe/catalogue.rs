@@ -58,6 +58,8 @@ const LENGTH: Kind = Kind::Histogram(&[
 ]);
 const LOSS: Kind = Kind::Histogram(&[0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
 const JITTER: Kind = Kind::Histogram(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
+const ROUND_TRIP: Kind =
+    Kind::Histogram(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0]);
 const MOS: Kind = Kind::Histogram(&[1.5, 2.0, 2.5, 3.0, 3.5, 3.8, 4.0, 4.2, 4.4, 4.5]);
 /// Work of the machine itself. Pulled histograms bring their own bounds.
 const WORK: Kind = Kind::Histogram(&[]);
@@ -202,22 +204,29 @@ pub const MEDIA_DROPPED: Row = counter(
 pub const MEDIA_LOSS: Row = row(
     "leasebridge_media_loss_ratio",
     LOSS,
-    &["direction"],
-    "Share of packets missing on their way to us, by ended call.",
+    &["direction", "trunk"],
+    "Share of packets missing on their way to us, by ended call and the trunk they came by.",
 );
 /// Jitter by call.
 pub const MEDIA_JITTER: Row = row(
     "leasebridge_media_jitter_seconds",
     JITTER,
-    &["direction"],
-    "Interarrival jitter (RFC 3550 A.8) at the end, by ended call.",
+    &["direction", "trunk"],
+    "Interarrival jitter (RFC 3550 A.8) at the end, by ended call and the trunk it came by.",
 );
 /// MOS by call.
 pub const MEDIA_MOS: Row = row(
     "leasebridge_media_mos",
     MOS,
-    &["direction"],
-    "Mean opinion score estimated from loss and jitter (G.107), by ended call.",
+    &["direction", "trunk"],
+    "Mean opinion score (G.107) of the whole way, by ended call and the trunk the sound came by.",
+);
+/// Round trips by call.
+pub const MEDIA_ROUND_TRIP: Row = row(
+    "leasebridge_media_round_trip_seconds",
+    ROUND_TRIP,
+    &["direction", "trunk"],
+    "From us to the receiving end and back (RFC 3550 6.4), by ended call and the trunk at that end.",
 );
 
 // Books and API.
@@ -478,6 +487,7 @@ pub const ALL: &[Row] = &[
     MEDIA_LOSS,
     MEDIA_JITTER,
     MEDIA_MOS,
+    MEDIA_ROUND_TRIP,
     NUMBERS,
     LEASES,
     HTTP_REQUESTS,

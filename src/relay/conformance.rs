@@ -256,6 +256,7 @@ fn call(world: &mut dyn World, caller: (IpAddr, SourceRule), callee: (IpAddr, So
         caller,
         callee,
         clock_rates: Box::new([8000; 128]),
+        content: crate::media::flow::Content::default(),
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
@@ -501,6 +502,7 @@ fn removal_tells_the_figures(world: &mut dyn World) {
             flow,
             to_callee,
             to_caller,
+            quality: _,
             guard_hits,
         } => {
             assert_eq!(flow, call.id);
@@ -664,6 +666,7 @@ fn two_threads_share_the_flows_by_their_ports() {
                 caller,
                 callee,
                 clock_rates: Box::new([0; 128]),
+                content: crate::media::flow::Content::default(),
                 cname: "ours".into(),
                 extensions: Vec::new(),
                 silence: None,

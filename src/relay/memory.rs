@@ -159,12 +159,7 @@ impl Relay for MemoryRelay {
             return self.events.push_back(removed_unknown(id));
         };
         self.detach(id, passage.flow());
-        self.events.push_back(RelayEvent::Removed {
-            flow: id,
-            to_callee: passage.figures(Side::Caller),
-            to_caller: passage.figures(Side::Callee),
-            guard_hits: passage.guard_hits(),
-        });
+        self.events.push_back(passage.removed(id));
     }
 
     fn flush(&mut self, _now: Instant) {}

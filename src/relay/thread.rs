@@ -438,12 +438,7 @@ impl Thread {
         self.free.push(place);
         let guard_hits = slot.passage.guard_hits();
         self.counters.removed_items.add(u64::from(guard_hits));
-        Some(RelayEvent::Removed {
-            flow: slot.id,
-            to_callee: slot.passage.figures(Side::Caller),
-            to_caller: slot.passage.figures(Side::Callee),
-            guard_hits,
-        })
+        Some(slot.passage.removed(slot.id))
     }
 
     /// Looks for silent flows, a slice at a time.

@@ -13,6 +13,8 @@
 
 pub mod extension;
 pub mod packet;
+pub mod quality;
+pub mod reports;
 pub mod rtcp;
 pub mod statistics;
 

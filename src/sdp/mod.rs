@@ -20,9 +20,11 @@
 )]
 
 pub mod codec;
+pub mod fax;
 pub mod free_text;
 pub mod parameters;
 pub mod parse;
+pub mod pauses;
 pub mod rewrite;
 pub mod shape;
 

@@ -2,6 +2,7 @@
 //! borrowed from the body; every count is bounded.
 
 use super::codec::Codec;
+use super::fax;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -147,6 +148,8 @@ pub struct Media<'a> {
     pub parameters: SmallVec<[(u8, &'a str); 4]>,
     /// Media-level `b=`.
     pub bandwidth: SmallVec<[Bandwidth; 2]>,
+    /// Attributes of T.38 that pass.
+    pub fax: Vec<fax::Attribute<'a>>,
 }
 
 impl<'a> Media<'a> {
@@ -344,7 +347,12 @@ fn read_attribute<'a>(description: &mut Description<'a>, value: &'a str) -> Resu
         "maxptime" => media.maxptime = number(rest).filter(|ms| (1..=1000).contains(ms)),
         "rtcp" => media.rtcp = read_rtcp(rest),
         "rtcp-mux" => media.rtcp_mux = true,
-        _ => {}
+        _ => {
+            if let Some(attribute) = fax::Attribute::read(name, rest) {
+                bound(media.fax.len())?;
+                media.fax.push(attribute);
+            }
+        }
     }
     Ok(())
 }

@@ -91,6 +91,8 @@ impl Refused {
 pub enum Line {
     /// The audio that is relayed.
     Audio(Protocol),
+    /// The fax that is relayed in its place (T.38 over UDPTL).
+    Fax,
     /// Refused.
     Refused(Refused),
 }
@@ -100,18 +102,20 @@ pub enum Line {
 pub struct Shape(SmallVec<[Line; 1]>);
 
 impl Shape {
-    /// Of an offer: the first audio line over plain RTP is relayed, one with a port before one
-    /// without. `None` where there is no such line (nothing but SRTP or T.38, say): not acceptable.
+    /// Of an offer: the first audio line over plain RTP that has a port is relayed; else the first
+    /// fax with a port; else, ended, the first audio line, or the fax. `None` where there is no such
+    /// line (nothing but SRTP, say): not acceptable.
     #[must_use]
     pub fn of_offer(offer: &Description<'_>) -> Option<Self> {
-        let relayed = |media: &Media<'_>| protocol_of_audio(media).is_some();
-        let audio = offer
-            .media
-            .iter()
-            .position(|media| relayed(media) && media.port != 0)
-            .or_else(|| offer.media.iter().position(relayed))?;
+        let is_audio = |media: &Media<'_>| protocol_of_audio(media).is_some();
+        let first = |fits: &dyn Fn(&Media<'_>) -> bool| offer.media.iter().position(fits);
+        let relayed = first(&|media| is_audio(media) && media.port != 0)
+            .or_else(|| first(&|media| media.is_fax() && media.port != 0))
+            .or_else(|| first(&is_audio))
+            .or_else(|| first(&|media| media.is_fax()))?;
         let line = |(place, media): (usize, &Media<'_>)| match protocol_of_audio(media) {
-            Some(protocol) if place == audio => Line::Audio(protocol),
+            Some(protocol) if place == relayed => Line::Audio(protocol),
+            None if place == relayed => Line::Fax,
             _ => Line::Refused(Refused::of(media)),
         };
         Some(Self(offer.media.iter().enumerate().map(line).collect()))
@@ -122,22 +126,31 @@ impl Shape {
         self.0.iter().copied()
     }
 
-    /// Place of the audio line.
+    /// Place of the relayed line.
     #[must_use]
     pub fn audio(&self) -> usize {
         self.0
             .iter()
-            .position(|line| matches!(line, Line::Audio(_)))
+            .position(|line| matches!(line, Line::Audio(_) | Line::Fax))
             .unwrap_or(0)
     }
 
-    /// The audio line of a description of this shape, where it is plain RTP.
+    /// Whether a fax is relayed in place of audio.
+    #[must_use]
+    pub fn is_fax(&self) -> bool {
+        self.0.contains(&Line::Fax)
+    }
+
+    /// The relayed line of a description of this shape: audio over plain RTP, or the fax in its place.
     #[must_use]
     pub fn audio_of<'d, 'a>(&self, description: &'d Description<'a>) -> Option<&'d Media<'a>> {
         description
             .media
             .get(self.audio())
-            .filter(|media| protocol_of_audio(media).is_some())
+            .filter(|media| match self.is_fax() {
+                true => media.is_fax(),
+                false => protocol_of_audio(media).is_some(),
+            })
     }
 }
 

@@ -9,8 +9,8 @@ use crate::call::event::{
 use crate::call::routing::{Trunk, Trunks};
 use crate::call::{Call, Context, Dialled, Directory, Numbering, Settings, State};
 use crate::domain::{
-    CallId, CallKey, CallRecord, Credit, CustomerId, E164, LeaseKind, MediaFigures, Now,
-    ReferenceId, Side, Tariff, TrunkId, UnixMillis,
+    CallId, CallKey, CallQuality, CallRecord, Credit, CustomerId, E164, LeaseKind, MediaFigures,
+    MediaQuality, Now, ReferenceId, Side, Tariff, TrunkId, UnixMillis,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -431,6 +431,13 @@ pub fn figures() -> Input {
     Input::Media(MediaEvent::Closed {
         to_callee: direction(10),
         to_caller: direction(20),
+        quality: CallQuality {
+            to_caller: MediaQuality {
+                score_hundredths: Some(441),
+                ..MediaQuality::default()
+            },
+            ..CallQuality::default()
+        },
         guard_hits: 1,
     })
 }

@@ -252,13 +252,16 @@ pub(super) fn is_acceptable(offer: &[u8], rules: &Trunk, settings: &Settings) ->
     let Some(shape) = Shape::of_offer(&description) else {
         return false;
     };
-    shape.audio_of(&description).is_some_and(|media| {
-        let usable = media.payload_types().any(|number| {
-            let codec = media.codec(number);
-            rules.codecs.allows(codec.as_ref()) && !codec.is_some_and(|codec| codec.is_companion())
-        });
-        let place = place(&description, media, media.rtcp_mux);
-        let reached = place.is_some_and(|place| can_be_sent_to(&place, network, settings));
-        media.port != 0 && usable && reached
-    })
+    // A call begins with a voice; it may become a fax.
+    !shape.is_fax()
+        && shape.audio_of(&description).is_some_and(|media| {
+            let usable = media.payload_types().any(|number| {
+                let codec = media.codec(number);
+                rules.codecs.allows(codec.as_ref())
+                    && !codec.is_some_and(|codec| codec.is_companion())
+            });
+            let place = place(&description, media, media.rtcp_mux);
+            let reached = place.is_some_and(|place| can_be_sent_to(&place, network, settings));
+            media.port != 0 && usable && reached
+        })
 }

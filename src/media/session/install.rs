@@ -4,7 +4,7 @@ use super::{Context, Leg, Output, Session};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::media::exchange::Remote;
-use crate::media::flow::{Flow, SourceRule};
+use crate::media::flow::{Content, Flow, SourceRule};
 use crate::media::settings::{MediaSource, Settings, Trunk};
 use crate::sdp::shape::Place;
 use smallvec::SmallVec;
@@ -100,6 +100,10 @@ impl Session {
             caller: caller_end,
             callee: callee_end,
             clock_rates,
+            content: Content {
+                follows: self.started,
+                ..caller.content.with(&callee.content)
+            },
             cname: self.cname.clone(),
             extensions: Vec::new(),
             silence: counts.then_some(settings.timeout),
