@@ -1,7 +1,7 @@
 """Every metric of docs/metrics.md is moved by something."""
 import concurrent.futures, http.client, os, re, signal, socket, threading, time
 import gateway
-from phone import Leg, build, connect, sender_report
+from phone import Leg, block, build, connect, receiver_report, sender_report
 
 CALLER, DRIVER, RIDER = "+60199990001", "+60122223333", "+60133334444"
 TESTS = []
@@ -155,6 +155,8 @@ def scenario(t, g, watch, caller, callee):
         stranger.play(a.media, 3)
         for phone, leg in ((caller, a), (callee, b)):
             phone.rtcp.sendto(sender_report(cname=b"me@home") + items(), (leg.media[0], leg.media[1] + 1))
+        t.equal(len(callee.hear(1, sock=callee.rtcp)), 1, "the caller's report")
+        callee.rtcp.sendto(receiver_report(8, block(7, 0, 0)), (b.media[0], b.media[1] + 1))
         t.equal(len(callee.hear(20)), 20, "packets heard")
         watched(t, callee, watch, ["leasebridge_calls_up", "leasebridge_sip_dialogs"],
                 [row for row in ROWS if "_ports" in row or "trunk_calls" in row])
