@@ -18,6 +18,7 @@ pub mod places;
 pub mod settings;
 pub mod signals;
 mod streams;
+mod system_ports;
 mod verification;
 mod watch;
 

@@ -122,7 +122,7 @@ class Watch:
 
 
 # Rows that must have two values, of metrics with several. Figures of the moment are taken about once a second.
-ROWS = ['leasebridge_guard_hits_total{part="rtcp"}', 'leasebridge_media_ports{state="used"}', 'leasebridge_media_ports{state="free"}',
+ROWS = ['leasebridge_guard_hits_total{part="rtcp"}', 'leasebridge_media_ports{network="default",state="used"}', 'leasebridge_media_ports{network="default",state="free"}',
         'leasebridge_media_dropped_total{reason="source"}', 'leasebridge_numbers{state="leased"}', 'leasebridge_numbers{state="free"}',
         'leasebridge_numbers{state="reserved"}', 'leasebridge_numbers{state="resting"}', 'leasebridge_trunk_up{trunk="carrier-out"}',
         'leasebridge_trunk_calls{trunk="carrier-in"}', 'leasebridge_trunk_calls{trunk="carrier-out"}',
@@ -255,7 +255,7 @@ def _(t):
     page = g.get("/metrics")[1]
     there = set(re.findall(r"^# TYPE (leasebridge_\w+)", page, re.M))
     t.equal(sorted(documented() ^ there), [], "documented or there, not both")
-    for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{state="free"} 2000',
+    for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{network="default",state="free"} 2000',
                 'leasebridge_calls_total{kind="single",outcome="completed",trunk_in="carrier-in",trunk_out="carrier-out"} 0',
                 'leasebridge_sip_events_total{detail="unknown-source",event="sip_dropped"} 0',
                 'leasebridge_refused_total{bound="http_connections_per_address"} 0'):

@@ -1528,7 +1528,7 @@ def _(t):
     number = single(t)
 
     def free():
-        row = re.search(r'media_ports{state="free"} (\S+)', t.g.get("/metrics")[1])
+        row = re.search(r'media_ports{network="default",state="free"} (\S+)', t.g.get("/metrics")[1])
         return float(row[1]) if row else 0
 
     # The figures are taken about once a second.

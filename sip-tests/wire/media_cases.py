@@ -1,6 +1,7 @@
 """What a call's media does after the answer: fax, moves, pauses, reports, codecs by trunk (sip-bridging 5)."""
-import re, struct, time
+import re, socket, struct, time
 from cases import CALLER, case, hang_up, single
+from gateway import PATIENCE
 from phone import Leg, block, connect, receiver_report, sender_report
 
 
@@ -276,4 +277,73 @@ def _(t):
         packet = struct.pack(">BBHII", 0x80, number, 1, 160, 7) + bytes([5, 0x80, 0, 160])
         phone.rtp.sendto(packet, media)
         t.equal(other.hear(1), [packet], "the tone")
+    hang_up(a, b)
+
+
+INSIDE = {"name": "inside", "address": "127.0.NET.20", "ports": "24000-24001"}
+
+
+def network(m):
+    """The address that a description names."""
+    return re.search(r"^c=IN IP4 (\S+)", m.body, re.M)[1]
+
+
+@case("media: a trunk has its own network, and what is sent has its mark",
+      media={"networks": [INSIDE]}, outbound={"media_network": "inside"})
+def _(t):
+    caller, callee = t.sides()
+    a, b = connect(caller, callee, single(t))
+    inside = f"127.0.{t.g.net}.20"
+    t.equal((network(b.request_got), network(a.ok)), (inside, t.g.ip["gateway"]), "the addresses described")
+    t.equal(b.media[1], 24000, "the port on the inside")
+    callee.rtp.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    callee.rtp.settimeout(PATIENCE)
+    caller.play(a.media, 1)
+    _, told, _, source = callee.rtp.recvmsg(2048, 256)
+    t.equal(source, (inside, 24000), "where the sound comes from")
+    t.equal([data[0] for level, kind, data in told if kind == socket.IP_TOS], [46 << 2], "its mark")
+    callee.play(b.media, 1)
+    t.equal(len(caller.hear(1)), 1, "sound to the outside")
+    rows = {state: f'leasebridge_media_ports{{network="inside",state="{state}"}}' for state in ("used", "free")}
+    page = lambda: [line for line in t.g.get("/metrics")[1].splitlines() if line.startswith(tuple(rows.values()))]
+    t.becomes(page, [f"{rows['free']} 0", f"{rows['used']} 2"], "the ports of the inside")
+    hang_up(a, b)
+
+
+@case("media: a network without a port left is 503, where no other trunk has one",
+      media={"networks": [INSIDE]}, outbound={"media_network": "inside"})
+def _(t):
+    caller, callee = t.sides()
+    first, second = single(t), single(t)
+    a, b = connect(caller, callee, first)
+    c = Leg(caller, CALLER)
+    c.invite(second)
+    m = c.refused(503)
+    t.equal(m.get("retry-after"), "", "Retry-After")
+    t.check("cause=34" in m.get("reason"), f"Reason: {m.get('reason')}")
+    hang_up(a, b)
+    records = t.g.records(2)
+    t.equal(sorted(r["reason"] for r in records), ["completed", "no_port"], "the records")
+    # The port is given back a moment after the end.
+    d = Leg(caller, CALLER)
+    d.invite(second)
+    e = Leg.invited(callee)
+    e.reply(486)
+    d.refused(486)
+
+
+@case("media: a network without a port left leaves the call to a trunk of another",
+      media={"networks": [INSIDE]}, outbound={"media_network": "inside"},
+      trunks=[{"name": "carrier-two", "direction": "outbound", "target": "sip:127.0.NET.5:5080", "priority": 2,
+               "numbers": "+e164", "options_interval": "0s"}])
+def _(t):
+    caller, callee = t.sides()
+    other = t.phone("second")
+    first, second = single(t), single(t)
+    a, b = connect(caller, callee, first)
+    c, d = connect(caller, other, second)
+    t.equal(network(d.request_got), t.g.ip["gateway"], "the address described")
+    c.request("BYE")
+    d.bye_comes()
+    c.expect(200)
     hang_up(a, b)

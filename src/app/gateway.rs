@@ -89,7 +89,8 @@ impl Gateway {
         let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
         let names = settings::names(&parts.agent);
         let verification = verification::start(&config, &metrics)?;
-        let workers = workers(parts.workers, sockets, (&metrics, &health));
+        let workers = workers(&config, parts.workers, sockets, (&metrics, &health));
+        super::system_ports::check(&config);
         super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
@@ -171,6 +172,11 @@ impl Gateway {
             .addresses
             .clone_from(&self.started.media.addresses);
         config.media.ports = self.started.media.ports;
+        config
+            .media
+            .networks
+            .clone_from(&self.started.media.networks);
+        settings::networks_are_there(&config)?;
         let plan = settings::plan(&config)?;
         let api = settings::api(&config, &plan)?;
         let mut places = self.places.clone();
@@ -496,6 +502,7 @@ struct Ready {
 }
 
 fn workers(
+    config: &Config,
     parts: Vec<WorkerParts>,
     sockets: Vec<(Vec<UdpEndpoint>, Streams)>,
     (metrics, health): (&Metrics, &Arc<Health>),
@@ -503,7 +510,7 @@ fn workers(
     let ready = |(parts, (endpoints, streams)): (WorkerParts, (Vec<UdpEndpoint>, Streams))| {
         let index = parts.parts.index;
         let worker = Worker::new(parts.parts);
-        let meter = WorkerMeter::new(metrics, health, index);
+        let meter = WorkerMeter::new(config, metrics, health, index);
         // Whoever asks first, right after the start, finds every figure there.
         meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>(), &streams);
         Ready {

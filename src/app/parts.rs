@@ -127,9 +127,9 @@ fn shares(
     worker: (usize, usize),
     entropy: &mut dyn agent::Entropy,
 ) -> Ports {
-    let range = settings::port_range(config);
     let shards = settings::relay(config).threads.max(1);
     let mut share = |network: &media::settings::Network| {
+        let range = (network.first_port, network.last_port);
         PortPool::share(network.bind, range, shards, worker, entropy.next())
     };
     Ports::new(media.networks.iter().map(&mut share).collect())

@@ -91,8 +91,8 @@ fn every_metric_is_on_the_page_from_the_first_moment() {
     for row in [
         "leasebridge_trunk_up{trunk=\"out\"} 1",
         "leasebridge_trunk_calls{trunk=\"in\"} 0",
-        "leasebridge_media_ports{state=\"free\"} 100",
-        "leasebridge_media_ports{state=\"used\"} 0",
+        "leasebridge_media_ports{network=\"default\",state=\"free\"} 100",
+        "leasebridge_media_ports{network=\"default\",state=\"used\"} 0",
         "leasebridge_store_faults 0",
         "leasebridge_http_handshakes_failed_total 0",
         "leasebridge_http_stalled_total 0",

@@ -210,6 +210,12 @@ impl Call {
                 self.described(Some(body), now, context);
                 return;
             }
+            Input::Media(MediaEvent::Unrouted) => {
+                if let Some(setup) = &mut self.setup {
+                    setup.no_port = true;
+                }
+                return;
+            }
             Input::Media(MediaEvent::Undescribed) => {
                 self.described(None, now, context);
                 return;

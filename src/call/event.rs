@@ -279,6 +279,9 @@ pub enum MediaEvent {
     Refused(Refusal),
     /// The description to send to the *other* side than [`MediaCommand::Describe::from`].
     Described(Bytes),
+    /// The network of the trunk that was routed to has no port left: what is described for it will be
+    /// `Undescribed`.
+    Unrouted,
     /// The description is not acceptable: nothing is to be sent.
     Undescribed,
     /// No RTP in either direction for `media.timeout`, and no leg on hold.

@@ -46,6 +46,8 @@ pub(super) struct Setup {
     pub media_seen: bool,
     /// SDP of provisional responses by fork, as it came.
     pub early: SmallVec<[(Fork, Bytes); 1]>,
+    /// A trunk's network had no port left.
+    pub no_port: bool,
     /// Forks whose media is not to be heard yet: what they described is in `early`.
     pub muted: SmallVec<[Fork; 1]>,
     /// Forks whose reliable description waits for the caller's PRACK.
@@ -141,6 +143,7 @@ impl Call {
                     told_dead: false,
                     media_seen: false,
                     early: SmallVec::new(),
+                    no_port: false,
                     muted: SmallVec::new(),
                     pending: SmallVec::new(),
                     durable: false,
@@ -320,6 +323,7 @@ impl Call {
             match setup.last_failure {
                 Some(failure) => self.end(End::of_callee(failure), now, context),
                 None if setup.tried.is_empty() => self.refuse(Refusal::NoTrunk, now, context),
+                None if setup.no_port => self.refuse(Refusal::NoPort, now, context),
                 None => self.refuse(Refusal::NoMedia, now, context),
             }
             return;

@@ -12,6 +12,8 @@ pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environm
     listeners(config, root);
     targets_have_sockets(config, root);
     media_and_sip(config, root);
+    super::media::share_no_port(&config.media, root);
+    networks_are_named(config, root);
     national_needs_country(config, root);
     strip_is_the_country_code(config, root);
     clients_need_keys(config, root);
@@ -75,10 +77,23 @@ fn media_and_sip(config: &Config, root: &Section<'_>) {
         }
         for media in &config.media.addresses {
             let there = std::net::SocketAddr::new(media.bind, listen.address.port());
-            if config.media.ports.contains(there.port()) && overlap(there, listen.address) {
+            if media.ports.contains(there.port()) && overlap(there, listen.address) {
                 let message = format!("the range holds the port of sip.listen {listen}");
                 root.section("media").fault("ports", message);
             }
+        }
+    }
+}
+
+fn networks_are_named(config: &Config, root: &Section<'_>) {
+    for section in root.sections("trunk", "name") {
+        let network = section.value("media_network");
+        let network = network.and_then(|value| value.text().map(str::to_owned));
+        if let Some(network) = network
+            && !config.media.networks.contains(&network)
+        {
+            let message = format!("no [[media.networks]] has the name \"{network}\"");
+            section.fault("media_network", message);
         }
     }
 }
@@ -148,7 +163,8 @@ fn clients_need_keys(config: &Config, root: &Section<'_>) {
 /// would.
 fn descriptors(config: &Config, root: &Section<'_>, limit: u64) {
     let addresses = u64::try_from(config.media.addresses.len()).unwrap_or(u64::MAX);
-    let ports = config.media.ports.ports().saturating_mul(addresses);
+    let own = config.media.addresses.iter();
+    let ports: u64 = own.map(|address| address.ports.ports()).sum();
     let connections = u64::from(config.http.max_connections);
     let sip = sip_connections(config);
     let needed = ports

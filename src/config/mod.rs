@@ -46,7 +46,7 @@ pub use digest::{Digest, DigestAlgorithm, User};
 pub use fault::{Fault, Faults};
 pub use http::{Algorithm, Client, Http, Key, Scope, Tls};
 pub use identity::{Identity, IdentityPolicy, Sign};
-pub use media::{Media, MediaAddress};
+pub use media::{DEFAULT as DEFAULT_NETWORK, Media, MediaAddress};
 pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
 pub use reload::RestartOnly;

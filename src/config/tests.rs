@@ -718,6 +718,49 @@ fn media_has_one_address_a_family() {
 }
 
 #[test]
+fn media_networks_have_names_addresses_and_ports_apart() {
+    let trunk = "[[trunk]]\nname = \"a\"\ndirection = \"inbound\"\nsources = [\"10.0.0.9\"]\n";
+    let inside = "[[media.networks]]\nname = \"inside\"\naddress = \"10.0.0.1\"\n";
+    let with = |trunk_says: &str, network_says: &str| {
+        format!("{trunk}{trunk_says}[media]\nports = \"30000-30099\"\n{inside}{network_says}")
+    };
+    let config = parse(&with(
+        "media_network = \"inside\"\n",
+        "bind = \"10.0.0.2\"\n",
+    ))
+    .unwrap();
+    assert_eq!(config.media.networks, ["default", "inside"]);
+    assert_eq!(config.trunks[0].media_network.as_deref(), Some("inside"));
+    let one = config.media.addresses[1];
+    assert_eq!((one.network, one.ports), (1, config.media.ports));
+    assert_eq!(one.bind, "10.0.0.2".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(
+        (config.media.dscp, config.media.receive_buffer),
+        (46, 212_992)
+    );
+    for (trunk_says, network_says, fault) in [
+        (
+            "media_network = \"x\"\n",
+            "",
+            "no [[media.networks]] has the name",
+        ),
+        ("", "bind = \"127.0.0.1\"\n", "share ports of 127.0.0.1"),
+        ("", "bind = \"0.0.0.0\"\n", "share ports"),
+        ("", inside, "another network has this name"),
+        (
+            "",
+            "[[media.networks]]\nname = \"x\"\n",
+            "the network's own address",
+        ),
+    ] {
+        assert_fault(&with(trunk_says, network_says), fault);
+    }
+    let apart = "bind = \"127.0.0.1\"\nports = \"30100-30199\"\n";
+    parse(&with("", apart)).unwrap();
+    assert_fault("[media]\ndscp = 64\n", "0 to 63");
+}
+
+#[test]
 fn what_does_not_fit_under_the_limit_is_refused_with_the_figures() {
     let text = "[media]\nports = \"20000-29999\"\n[http]\nmax_connections = 100\n";
     parse_under(text, Some(10_228)).unwrap();

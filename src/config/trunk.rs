@@ -143,6 +143,8 @@ pub struct Trunk {
     pub media_source: MediaSource,
     /// Where a latched source may be, beside the SIP peer.
     pub media_prefixes: Vec<Cidr>,
+    /// The network of its media, by name; `None`: the one of `[media]` itself.
+    pub media_network: Option<String>,
     /// TLS with it.
     pub tls: TrunkTls,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
@@ -238,6 +240,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         media_prefixes: section
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
+        media_network: section.read("media_network", super::value::name),
         tls,
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
         digest: digest::read(section, direction.is_none_or(Direction::brings)),

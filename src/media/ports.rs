@@ -293,6 +293,11 @@ impl Ports {
         }
     }
 
+    /// Figures of each pool.
+    pub fn counts(&self) -> impl Iterator<Item = Count> + '_ {
+        self.pools.iter().map(PortPool::count)
+    }
+
     /// Figures of all pools together.
     #[must_use]
     pub fn count(&self) -> Count {

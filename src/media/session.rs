@@ -256,6 +256,7 @@ impl Session {
         if taken.is_none() {
             // Without a trunk nothing is written for the leg: the attempt fails as undescribed.
             self.legs.callee.trunk = None;
+            self.outputs.push_back(Output::Event(MediaEvent::Unrouted));
             return self.install(context);
         }
         self.legs.callee.ports = taken;

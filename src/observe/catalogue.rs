@@ -173,7 +173,7 @@ pub const TRUNK_CALLS: Row = gauge(
 /// Ports.
 pub const MEDIA_PORTS: Row = gauge(
     "leasebridge_media_ports",
-    &["state"],
+    &["network", "state"],
     "Media ports by state: used, free, bad (could not be bound).",
 );
 /// Flows.

@@ -529,6 +529,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
         })
     };
     let network = |at: &str| media::Network {
+        named: 0,
         bind: ip(at),
         advertised: ip(at),
         first_port: FIRST_PORT,

@@ -104,7 +104,7 @@ fn step() -> impl Strategy<Value = Step> {
             event,
         )),
         1 => books_event().prop_map(Step::Books),
-        1 => prop_oneof![Just(MediaEvent::Silent), Just(MediaEvent::Undescribed)].prop_map(Step::Media),
+        1 => prop_oneof![Just(MediaEvent::Silent), Just(MediaEvent::Undescribed), Just(MediaEvent::Unrouted)].prop_map(Step::Media),
         1 => Just(Step::Shutdown),
     ]
 }

@@ -25,6 +25,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let network = |bind: &str, advertised: &str| Network {
+            named: 0,
             bind: bind.parse().unwrap(),
             advertised: advertised.parse().unwrap(),
             first_port: 20_000,
@@ -563,6 +564,10 @@ fn a_network_without_ports_fails_the_attempt_alone() {
     let mut bench = Bench::opened();
     bench.bindable = false;
     bench.command(MediaCommand::Route(SIXTH));
+    assert!(matches!(
+        bench.outputs()[..],
+        [Output::Event(MediaEvent::Unrouted)]
+    ));
     assert_eq!(
         bench.describe(Side::Caller, 0, Role::Offer, OFFER),
         (None, None)
@@ -736,6 +741,7 @@ fn our_own_ports_are_no_address_for_a_leg() {
 #[test]
 fn an_own_address_is_known_in_every_spelling() {
     let network = Network {
+        named: 0,
         bind: "10.0.0.1".parse().unwrap(),
         advertised: "2001:db8::1".parse().unwrap(),
         first_port: 20_000,
