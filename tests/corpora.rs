@@ -100,6 +100,11 @@ fn the_descriptions_of_the_corpus_are_rewritten_by_the_allow_list() {
 }
 
 #[test]
+fn only_who_is_described_is_heard_in_each_of_the_corpus() {
+    replay("fuzz/corpus/media", fuzz::media::run);
+}
+
+#[test]
 fn the_transaction_table_is_empty_after_each_of_its_corpus() {
     replay("fuzz/corpus/transactions", fuzz::transactions::run);
 }

@@ -148,6 +148,7 @@ fn hundredths(score: f64) -> u16 {
 mod tests {
     use super::*;
     use crate::rtp::Header;
+    use proptest::prelude::*;
 
     fn content() -> Content {
         Content {
@@ -282,5 +283,31 @@ mod tests {
         let hearing = Hearing::default();
         let quality = hearing.quality(Side::Callee, 0, &streams(5, 1), &content());
         assert_eq!(quality, MediaQuality::default());
+    }
+
+    proptest! {
+        /// Whatever a side reports, the figures stay within their bounds.
+        #[test]
+        fn hostile_reports_stay_within_bounds(
+            reports in proptest::collection::vec(
+                (any::<bool>(), any::<bool>(), 6u32..9, 6u32..9, any::<u32>(), 0u32..3, any::<u32>(), any::<u32>()),
+                0..40,
+            ),
+        ) {
+            let streams = streams(50, 7);
+            let mut hearing = Hearing::default();
+            for (callee, sends, ssrc, about, lost, stamp, delay, micros) in reports {
+                let side = if callee { Side::Callee } else { Side::Caller };
+                let about = Some((about, lost, stamp, delay));
+                let bytes = compound(ssrc, sends.then_some(stamp), about);
+                hearing.report(side, &bytes, &streams, u64::from(micros));
+            }
+            for side in [Side::Caller, Side::Callee] {
+                let quality = hearing.quality(side, 60, &streams, &content());
+                prop_assert!(quality.score_hundredths.is_some_and(|score| (100..=450).contains(&score)));
+                prop_assert!(quality.round_trip_micros.is_none_or(|micros| micros <= 10_000_000));
+                prop_assert!(quality.reported.is_none_or(|reported| reported.lost <= 60));
+            }
+        }
     }
 }

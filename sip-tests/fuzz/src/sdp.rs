@@ -2,12 +2,32 @@
 //! nothing that is not on the list.
 
 use super::steps::Steps;
-use leasebridge::sdp::{CodecList, Description, Shape, Terms, parse, rewrite, shape};
+use leasebridge::sdp::{CodecList, Description, Shape, Terms, parse, pauses, rewrite, shape};
 use std::net::IpAddr;
 
-const ATTRIBUTES: [&str; 9] = [
-    "rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive",
+const ATTRIBUTES: [&str; 22] = [
+    "rtpmap",
+    "fmtp",
+    "ptime",
+    "maxptime",
+    "sendrecv",
+    "sendonly",
+    "recvonly",
+    "inactive",
     "rtcp-mux",
+    "T38FaxVersion",
+    "T38MaxBitRate",
+    "T38FaxFillBitRemoval",
+    "T38FaxTranscodingMMR",
+    "T38FaxTranscodingJBIG",
+    "T38FaxRateManagement",
+    "T38FaxMaxBuffer",
+    "T38FaxMaxDatagram",
+    "T38FaxMaxIFP",
+    "T38FaxUdpEC",
+    "T38FaxUdpECDepth",
+    "T38FaxUdpFECMaxSpan",
+    "T38ModemType",
 ];
 
 const LISTS: [&[&str]; 4] = [
@@ -75,6 +95,7 @@ pub fn run(input: &[u8]) {
 
 fn places(description: &Description<'_>, shape: &Shape) {
     if let Some(media) = shape.audio_of(description) {
+        let _ = pauses::allowed(media);
         for mux in [false, true] {
             if let Some(shape::Place::At(rtp, rtcp)) = shape::place(description, media, mux) {
                 assert!(rtp.port() != 0 && rtcp.port() != 0);
