@@ -430,6 +430,43 @@ fn a_new_address_takes_over(world: &mut dyn World) {
     world.quiet(old);
 }
 
+/// Between its answer and the moment that it hears of it, who moves still sends from where it was.
+fn who_moves_in_an_answered_call_is_heard_all_the_way(world: &mut dyn World) {
+    let mut call = exact_call(world);
+    call.flow.content.follows = true;
+    install(world, &call);
+    call.passes(world, 1);
+    let (old, moved) = (call.callee[0], world.peer(V4));
+    call.flow.callee.rtp = Some(world.address(moved));
+    install(world, &call);
+    for (from, sequence) in [(old, 1), (moved, 2)] {
+        world.send(from, call.to_callee_ports(Port::Rtp), &rtp(sequence));
+        assert_eq!(world.receive(call.caller[0]).0, rtp(sequence));
+    }
+    world.send(old, call.to_callee_ports(Port::Rtp), &rtp(3));
+    world.dropped(DropReason::Source, 1);
+}
+
+fn a_fax_passes_as_it_is(world: &mut dyn World) {
+    let mut call = exact_call(world);
+    call.passes(world, 1);
+    call.flow.content.fax = true;
+    install(world, &call);
+    let datagram = [0, 7, 6, 1, 2, 3];
+    world.send(call.callee[0], call.to_callee_ports(Port::Rtp), &datagram);
+    assert_eq!(world.receive(call.caller[0]).0, datagram);
+    let stranger = world.peer(V4);
+    world.send(stranger, call.to_callee_ports(Port::Rtp), &datagram);
+    world.dropped(DropReason::Source, 1);
+    world.send(call.callee[1], call.to_callee_ports(Port::Rtcp), &rtcp());
+    world.dropped(DropReason::NotRtp, 1);
+    call.flow.content.fax = false;
+    install(world, &call);
+    world.send(call.callee[0], call.to_callee_ports(Port::Rtp), &datagram);
+    world.dropped(DropReason::NotRtp, 2);
+    call.passes(world, 2);
+}
+
 fn new_ports_take_over(world: &mut dyn World) {
     let mut call = exact_call(world);
     let before = call.to_callee_ports(Port::Rtp);
@@ -502,12 +539,14 @@ fn removal_tells_the_figures(world: &mut dyn World) {
             flow,
             to_callee,
             to_caller,
-            quality: _,
+            quality,
             guard_hits,
         } => {
             assert_eq!(flow, call.id);
             assert_eq!((to_callee.packets, to_callee.bytes), (5, 5 * 172));
             assert_eq!((to_callee.lost, to_callee.reordered), (2, 1));
+            assert!(quality.to_callee.score_hundredths.is_some());
+            assert_eq!(quality.to_caller.score_hundredths, None);
             // RTCP is no media: it does not count.
             assert_eq!((to_caller.packets, guard_hits), (0, 1));
         }
@@ -587,6 +626,8 @@ conformance!(
     the_first_source_is_latched,
     hold_stops_sound_and_not_reports,
     a_new_address_takes_over,
+    who_moves_in_an_answered_call_is_heard_all_the_way,
+    a_fax_passes_as_it_is,
     new_ports_take_over,
     mux_on_one_leg,
     families_are_bridged,
