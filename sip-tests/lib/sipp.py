@@ -3,13 +3,14 @@
 A scenario is a list of steps for the caller (uac) or the callee (uas). Headers that a step must see
 are regular expressions; what must not be there is checked by `absent`.
 
-A `Gate` among the steps is where the scenario and the test meet: sipp says in its log that it stands there, the test
-does what it has to do, and then lets sipp go on with a message of its own. So nothing waits for a time.
+A `Gate` among the steps is where the scenario and the test meet: sipp says by its `Twin` that it stands there, the test
+does what it has to do, and then lets sipp go on. So nothing waits for a time.
 """
-import html, os, re, socket, subprocess, time
+import html, os, re, subprocess, time
 from ear import Ear
 from gateway import PATIENCE
 import pcap
+import twin
 
 # The port that a scenario names for its RTP is so far above sipp's own (-mp): sipp plays from there, and an `Ear` counts there.
 EAR = 10
@@ -181,9 +182,7 @@ class Sound(Gate):
 
 
 def _gate(number, hold=True):
-    at = f'<nop><action><log message="at {number}."/></action></nop>\n'
-    past = f'<recv request="PUBLISH"><action><log message="past {number}."/></action></recv>\n'
-    return at + (past if hold else "")
+    return twin.says(f"at {number}") + (twin.waits() + twin.says(f"past {number}") if hold else "")
 
 
 # ---- steps of the callee
@@ -262,14 +261,16 @@ class Sipp:
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
+        self.twin = twin.Twin(ip) if any(isinstance(step, Gate) for step in steps) else None
         path = os.path.join(self.log, "scenario.xml")
         with open(path, "w") as f:
             f.write(scenario(role, self._fill(steps)))
         cmd = ["sipp"] + ([remote] if remote else []) + [
             "-sf", path, "-i", ip, "-p", str(port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
             "-timeout", str(timeout), "-timeout_error", "-trace_err", "-error_file", os.path.join(self.log, "errors"),
-            "-trace_msg", "-message_file", os.path.join(self.log, "messages"),
-            "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
+            "-trace_msg", "-message_file", os.path.join(self.log, "messages")]
+        if self.twin:
+            cmd += ["-3pcc", self.twin.address()]
         if service:
             cmd += ["-s", service]
         if auth_uri:  # what the digest is of; by itself sipp takes the gateway's address without the number
@@ -315,27 +316,19 @@ class Sipp:
 
     def standing(self):
         """The gate where sipp stands; None where it is under way."""
-        if self.passed >= len(self.gates) or f"at {self.passed}." not in self._read("logs"):
+        if self.passed >= len(self.gates) or f"at {self.passed}" not in self.twin.listen():
             return None
         return self.gates[self.passed]
 
     def go(self):
-        """Lets it go on from its gate. What it is told looks like the last message that it got, so that `[last_...]`
-        means the same afterwards."""
+        """Lets it go on from its gate."""
         gate, self.passed = self.gates[self.passed], self.passed + 1
-        if not gate.hold:
-            return
-        last = ([m for m in self.received() if not m.startswith("PUBLISH")] or self.sent())[-1]
-        head = [l for l in last.partition("\n\n")[0].splitlines()[1:] if not l.lower().startswith(("content-", "x-go"))]
-        if "\nTo:" not in last:
-            head.append(f"To: <sip:{self.ip}>")
-        text = "\r\n".join([f"PUBLISH sip:{self.ip} SIP/2.0", *head, f"X-Go: {self.passed}", "Content-Length: 0", "", ""])
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(text.encode(), (self.ip, self.port))
+        if gate.hold:
+            self.twin.go()
 
     def gone(self):
         """Whether it has left the gate that it was last told to go on from."""
-        return f"past {self.passed - 1}." in self._read("logs")
+        return f"past {self.passed - 1}" in self.twin.listen()
 
     def wait(self, timeout=4 * PATIENCE):
         try:
@@ -359,6 +352,8 @@ class Sipp:
 
         for ear in self.ears.values():
             ear.close()
+        if self.twin:
+            self.twin.close()
 
     def messages(self):
         return self._read("messages")
@@ -370,9 +365,9 @@ class Sipp:
         return self._passing("sent")
 
     def _passing(self, way):
-        """The messages of one direction, in order."""
-        parts = re.split(r"^-{20,} .*\n(?=\S+ message (?:received|sent) )", self.messages(), flags=re.M)
-        return [p.partition("\n\n")[2] for p in parts if f" message {way} " in p.partition("\n")[0]]
+        """The SIP messages of one direction, in order."""
+        parts = re.split(r"^-{20,} .*\n(?=\S+ (?:control )?message (?:received|sent) )", self.messages(), flags=re.M)
+        return [p.partition("\n\n")[2] for p in parts if re.match(rf"\S+ message {way} ", p)]
 
     def times(self, start):
         """When each message came that begins so, in seconds of the day."""
