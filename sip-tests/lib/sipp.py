@@ -150,6 +150,11 @@ def answered(status=200, check=None, absent=None):
     return f'<recv response="{status}" rrs="true">{_action(peer + _checks(check, absent))}</recv>\n'
 
 
+def repeated(status, times):
+    """What may come again so often. By UDP sipp itself knows what it has had; by a stream it does not."""
+    return [r(status, optional=True, rrs=False)] * times
+
+
 def trying():
     return r(100, optional=True, rrs=False)
 
@@ -160,10 +165,11 @@ def pause(ms):
 
 class Gate:
     """Where sipp stands until `when(context)` is true; then `action(context)` is done, and it goes on. With `hold` false
-    it goes on at once by itself: for where what the action brings about may come at any time."""
+    it goes on at once by itself: for where what the action brings about may come at any time. Optional `meanwhile` are
+    steps for what may come as it stands there."""
 
-    def __init__(self, action=None, hold=True, when=None):
-        self.action, self.hold, self.when = action, hold, when
+    def __init__(self, action=None, hold=True, when=None, meanwhile=()):
+        self.action, self.hold, self.when, self.meanwhile = action, hold, when, "".join(meanwhile)
 
 
 def mark(action):
@@ -181,8 +187,8 @@ class Sound(Gate):
         self.ear, self.payload_type = ear, payload_type
 
 
-def _gate(number, hold=True):
-    return twin.says(f"at {number}") + (twin.waits() + twin.says(f"past {number}") if hold else "")
+def _gate(number, hold=True, meanwhile=""):
+    return twin.says(f"at {number}") + meanwhile + (twin.waits() + twin.says(f"past {number}") if hold else "")
 
 
 # ---- steps of the callee
@@ -254,19 +260,20 @@ def scenario(name, steps):
 
 
 class Sipp:
-    """One sipp process."""
+    """One sipp process. `port` is where the others find it. With "tls" a tunnel is there, and sipp itself is on `private`
+    if it is called; if it calls, it gets to the gateway by way of `through`."""
 
     def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE,
-                 auth_uri=None, transport="udp"):
+                 auth_uri=None, transport="udp", private=None, through=None):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
         self.twin = twin.Twin(ip) if any(isinstance(step, Gate) for step in steps) else None
         path = os.path.join(self.log, "scenario.xml")
         with open(path, "w") as f:
-            f.write(scenario(role, self._fill(steps)))
+            f.write(self._spoken(scenario(role, self._fill(steps)), transport))
         cmd = ["sipp"] + ([remote] if remote else []) + [
-            "-sf", path, "-i", ip, "-p", str(port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
+            "-sf", path, "-i", ip, "-p", str(private or port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
             "-timeout", str(timeout), "-timeout_error", "-trace_err", "-error_file", os.path.join(self.log, "errors"),
             "-trace_msg", "-message_file", os.path.join(self.log, "messages")]
         if self.twin:
@@ -275,12 +282,23 @@ class Sipp:
             cmd += ["-s", service]
         if auth_uri:  # what the digest is of; by itself sipp takes the gateway's address without the number
             cmd += ["-auth_uri", auth_uri]
-        if transport == "tcp":
+        if transport != "udp":
             cmd += ["-t", "t1"]
+        if through:
+            cmd += ["-rsa", through]
         if lenient:  # goes on whatever comes
             cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, cwd=self.log, start_new_session=True)
+
+    def _spoken(self, text, transport):
+        """What the other side is told of transport and port: a stream's Contact names it, and TLS is not sipp's own."""
+        if transport == "udp":
+            return text
+        text = re.sub(r"(?m)^(Contact: <sip:[a-z]+@\[local_ip\]:\[local_port\])>", r"\1;transport=[transport]>", text)
+        if transport == "tls":
+            text = text.replace("=[transport]", "=tls").replace("[transport]", "TLS").replace("[local_port]", str(self.port))
+        return text
 
     def _fill(self, steps):
         """The steps as text, gates numbered."""
@@ -291,7 +309,7 @@ class Sipp:
                 continue
             number = len(self.gates)
             self.gates.append(step)
-            out.append(_gate(number, step.hold))
+            out.append(_gate(number, step.hold, step.meanwhile))
             if isinstance(step, Sound):
                 # One of its own for each, so that no two packets of a case are alike.
                 ssrc = (sum(self.role.encode()) << 16) + number
@@ -405,10 +423,11 @@ class Sipp:
 def ready(ip, port, timeout=PATIENCE, transport="udp"):
     """Waits until somebody has bound the UDP port, or listens on the TCP one."""
     needle = "%s:%04X" % ("".join(f"{int(b):02X}" for b in reversed(ip.split("."))), port)
+    udp = transport == "udp"
     end = time.time() + timeout
     while time.time() < end:
-        with open(f"/proc/net/{transport}") as f:
-            if (needle if transport == "udp" else f"{needle} 00000000:0000 0A") in f.read():
+        with open("/proc/net/udp" if udp else "/proc/net/tcp") as f:
+            if (needle if udp else f"{needle} 00000000:0000 0A") in f.read():
                 return True
         time.sleep(0.01)
     return False
