@@ -252,7 +252,7 @@ def invited(check=None, absent=None, reinvite=False):
 
 def scenario(name, steps):
     text = "".join(steps)
-    used = sorted({f"v{i}" for i in range(1, _n[0] + 1) if f'assign_to="v{i}"' in text}, key=lambda v: int(v[1:]))
+    used = sorted(set(re.findall(r'assign_to="(v[0-9]+)"', text)), key=lambda v: int(v[1:]))
     extra = [v for v in (*_REMEMBER, "peer", "rseq", "rseq_required") if f'assign_to="{v}"' in text]
     reference = f'<Reference variables="{",".join(used + extra)}"/>\n' if used or extra else ""
     return (f'<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n'

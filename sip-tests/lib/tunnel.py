@@ -1,21 +1,29 @@
 """TLS for a sipp that has none: one stunnel, which speaks TCP to sipps and TLS to the gateway."""
 import os, subprocess
 
-# `ip` is where the carrier is seen: what it dials comes from there. Both sides look at whose certificate it is.
+HEAD = """foreground = yes
+pid =
+syslog = no
+socket = l:TCP_NODELAY=1
+socket = r:TCP_NODELAY=1
+"""
+# `ip` is where the carrier is seen: what it dials comes from there.
 DIALS = """[dials-{ip}]
 client = yes
 accept = {ip}:{port}
 connect = {to}
 local = {ip}
-CAfile = {ca}
-verifyChain = yes
-checkIP = {name}
 """
 LISTENS = """[listens-{ip}]
 accept = {ip}:{port}
 connect = {ip}:{to}
-cert = {cert}
+"""
+# Whoever dials, each side shows a certificate and looks at the other's.
+SHOWS = """cert = {cert}
 key = {key}
+CAfile = {ca}
+verifyChain = yes
+checkIP = {name}
 """
 
 
@@ -26,10 +34,11 @@ class Tunnel:
     def __init__(self, work, name, certificates, dials=(), gateway=None, listens=(), public=None, private=None):
         self.role, self.log = name, os.path.join(work, name + ".log")
         config = os.path.join(work, name + ".conf")
-        services = [DIALS.format(ip=ip, port=port, to="%s:%d" % gateway, name=gateway[0], **certificates) for ip, port in dials]
-        services += [LISTENS.format(ip=ip, port=public, to=private, **certificates) for ip in listens]
+        services = [DIALS.format(ip=ip, port=port, to="%s:%d" % gateway) for ip, port in dials]
+        services += [LISTENS.format(ip=ip, port=public, to=private) for ip in listens]
+        shows = SHOWS.format(name=gateway[0], **certificates)
         with open(config, "w") as f:
-            f.write("foreground = yes\npid =\nsyslog = no\nsocket = l:TCP_NODELAY=1\nsocket = r:TCP_NODELAY=1\n" + "\n".join(services))
+            f.write(HEAD + "".join(service + shows for service in services))
         with open(self.log, "w") as log:
             self.process = subprocess.Popen(["stunnel4", config], stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True)
 

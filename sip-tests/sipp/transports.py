@@ -17,9 +17,12 @@ def over(case, transport):
     for trunk in targets:
         trunk["target"] += f";transport={transport}"
     if transport == "tls":
-        sip["tls"] = {"cert": "CERTIFICATES/gateway.cert", "key": "CERTIFICATES/gateway.key"}
+        # Each side looks at the other's certificate, whoever dials.
+        ours, theirs = {"cert": "CERTIFICATES/gateway.cert", "key": "CERTIFICATES/gateway.key"}, {"ca": "CERTIFICATES/ca.pem"}
+        sip["tls"] = {**ours, "client_ca": theirs["ca"]}
+        it.changes.setdefault("inbound", {})["tls"] = {**theirs, "require_client_cert": True}
         for trunk in targets:
-            trunk["tls"] = {"ca": "CERTIFICATES/ca.pem"}
+            trunk["tls"] = {**ours, **theirs}
     return it
 
 
