@@ -100,11 +100,12 @@ fn judged(values: &[String], now: u64) {
         Ok(passport) => {
             sound(&passport);
             let token = token(&passport);
-            let field = all().find(|value| value.trim_start().starts_with(&token));
-            let field = field.expect("a passport that nobody sent");
             // Its other fields took no part in it.
-            let alone = read([field].into_iter(), now, Duration::from_secs(AGE));
-            assert_eq!(alone.as_ref(), Ok(&passport));
+            let is_it = |value: &str| {
+                let alone = read([value].into_iter(), now, Duration::from_secs(AGE));
+                value.trim_start().starts_with(&token) && alone.as_ref() == Ok(&passport)
+            };
+            assert!(all().any(is_it), "a passport that nobody sent");
             let much_later = read(all(), now + 3 * AGE, Duration::from_secs(AGE));
             assert_eq!(much_later, Err(Verdict::Stale));
             assert_ne!(CREDENTIAL.check(&passport, now), Verdict::Untrusted);
@@ -241,7 +242,8 @@ fn list(steps: &mut Steps<'_>) {
         assert!(entries.is_empty(), "{entries:?} are refused");
         return;
     };
-    for number in NUMBERS.into_iter().chain(["12155550122", "2155550121"]) {
+    let others = ["12155550122", "2155550121", "012155550121"];
+    for number in NUMBERS.into_iter().chain(others) {
         let value: u64 = number.parse().expect("digits");
         let is_covered = entries.iter().any(|entry| match entry {
             None => true,
