@@ -75,11 +75,9 @@ pub trait Meter: Send {
 
 /// The books as the thread reaches them.
 pub trait BooksQueue: Send {
-    /// Hands a command over.
-    ///
-    /// # Errors
-    /// The books take no more: what the call is to be told instead.
-    fn offer(&self, command: CallCommand) -> Result<(), Box<CallNotice>>;
+    /// Hands commands over. Where the books take no more, `refused` has what the call is to be told
+    /// instead.
+    fn offer(&self, commands: &mut Vec<CallCommand>, refused: &mut VecDeque<CallNotice>);
 }
 
 /// Who checks passports, off this thread.
@@ -129,6 +127,8 @@ struct Loop {
     books: Box<dyn BooksQueue>,
     verifier: Box<dyn Verifier>,
     meter: Box<dyn Meter>,
+    /// For the books, at the end of a turn: they are woken once.
+    asked: Vec<CallCommand>,
     refused: VecDeque<CallNotice>,
     intake: Intake,
     observed: Instant,
@@ -171,6 +171,7 @@ impl Signalling {
             books,
             verifier,
             meter,
+            asked: Vec::new(),
             refused: VecDeque::new(),
             intake: Intake::new(handover),
             observed: clock::now().mono,
@@ -458,11 +459,15 @@ impl Loop {
                     }
                 }
             }
+            self.books.offer(&mut self.asked, &mut self.refused);
             // A refusal for want of room in the queue is an answer of the books like any other.
-            let Some(notice) = self.refused.pop_front() else {
+            if self.refused.is_empty() {
                 return;
-            };
-            self.notice(notice, now);
+            }
+            for notice in std::mem::take(&mut self.refused) {
+                self.meter.count("books_queue_full", "");
+                self.notice(notice, now);
+            }
         }
     }
 
@@ -498,10 +503,7 @@ impl Loop {
         if command.is_admission() {
             self.intake.asked();
         }
-        if let Err(notice) = self.books.offer(command) {
-            self.meter.count("books_queue_full", "");
-            self.refused.push_back(*notice);
-        }
+        self.asked.push(command);
     }
 }
 
@@ -522,7 +524,9 @@ pub(super) fn kind(message: &[u8]) -> &str {
 }
 
 impl BooksQueue for super::books_thread::BooksHandle {
-    fn offer(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
-        self.call(command)
+    fn offer(&self, commands: &mut Vec<CallCommand>, refused: &mut VecDeque<CallNotice>) {
+        if !commands.is_empty() {
+            self.calls(commands.drain(..), |notice| refused.push_back(notice));
+        }
     }
 }
