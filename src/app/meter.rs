@@ -16,7 +16,7 @@ use crate::observe::{Buckets, Endpoints, Health, Metrics, Sink};
 use crate::relay::metrics::RelayMetrics;
 use crate::sip::message::Transport;
 use crate::transport::stream::Streams;
-use crate::transport::udp::UdpEndpoint;
+use crate::transport::udp::UdpSender;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -158,7 +158,7 @@ impl Meter for WorkerMeter {
         self.figures.line(waiting, began, lost);
     }
 
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams) {
+    fn observe(&self, worker: &Worker, endpoints: &[UdpSender], streams: &Streams) {
         let alive = worker.agent().alive();
         let counters = worker.agent().counters();
         self.figures
@@ -169,7 +169,7 @@ impl Meter for WorkerMeter {
             count(alive.client_transactions + alive.server_transactions),
             count(alive.dialogs),
         );
-        let waiting: usize = endpoints.iter().map(|endpoint| endpoint.waiting()).sum();
+        let waiting: usize = endpoints.iter().map(UdpSender::waiting).sum();
         self.figures.set_queue(count(waiting));
         self.figures.set_connections(
             count(streams.connections(Transport::Tcp)),

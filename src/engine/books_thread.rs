@@ -154,14 +154,17 @@ impl BooksHandle {
         replied.await.unwrap_or(Reply::Outcome(Err(INTERNAL)))
     }
 
-    /// Hands a call's command over.
-    ///
-    /// # Errors
-    /// The books take no more: what the call is to be told instead.
-    pub fn call(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
-        self.inbox.push_call(command).inspect_err(|_| {
+    /// Hands commands of calls over, in order and with one wake. Where the books take no more,
+    /// `refused` has what the call is to be told instead.
+    pub fn calls(
+        &self,
+        commands: impl IntoIterator<Item = CallCommand>,
+        mut refused: impl FnMut(CallNotice),
+    ) {
+        self.inbox.push_calls(commands, |notice| {
             self.metrics.calls_refused.add(1);
-        })
+            refused(notice);
+        });
     }
 
     /// Reads of what is committed.

@@ -21,6 +21,7 @@ pub mod life;
 pub mod media_adapter;
 pub mod signalling;
 pub mod sip_adapter;
+mod sources;
 mod stream_adapter;
 pub mod waiting;
 pub mod worker;
