@@ -237,7 +237,7 @@ impl Loop {
                 self.streams.get_mut().locate(&target.host, &addresses);
                 self.worker.hops(found, now);
             }
-            Control::Certificates(tls) => self.streams.get_mut().reload(*tls),
+            Control::Certificates(tls) => self.streams.get_mut().reload(*tls, now.mono),
             Control::Stop => {}
         }
     }
