@@ -120,6 +120,11 @@ impl<'d> Reader<'d> {
         self.faults.borrow_mut().push(Fault { line, key, message });
     }
 
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.faults.borrow().is_empty()
+    }
+
     /// Nothing, or every fault.
     pub(super) fn finish(self, file: &str) -> Result<(), Faults> {
         let mut faults = self.faults.into_inner();
@@ -317,6 +322,22 @@ impl<'r> Section<'r> {
     pub(super) fn fault(&self, key: &str, message: impl Display) {
         let line = self.line_of(key);
         self.fault_at(line, key, message);
+    }
+
+    /// Of the whole file: reports what cannot be used.
+    pub(super) fn fault_of(&self, unusable: super::Unusable) {
+        let trunk = unusable.trunk.and_then(|name| {
+            let shown = format!("trunk \"{name}\"");
+            let mut all = self.sections("trunk", "name").into_iter();
+            all.find(|section| section.shown == shown)
+        });
+        let mut inner = trunk;
+        let mut rest = unusable.key.as_str();
+        while let Some((table, within)) = rest.split_once('.') {
+            inner = Some(inner.as_ref().unwrap_or(self).section(table));
+            rest = within;
+        }
+        inner.as_ref().unwrap_or(self).fault(rest, unusable.message);
     }
 
     pub(super) fn fault_at(&self, line: usize, key: &str, message: impl Display) {

@@ -127,6 +127,11 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
             "missing: an address with \"tls:\" needs a certificate",
         );
     }
+    let hears_tls = listen.iter().any(|one| one.transport == Transport::Tls);
+    if tls.is_some() && !hears_tls {
+        let message = "no address of sip.listen begins with \"tls:\": nobody would be shown it";
+        section.fault("tls", message);
+    }
     Sip {
         listen: advertise(section, listen),
         refuse_unknown: section
