@@ -2,8 +2,8 @@
 //! TLS. The transport has seen to it that a TLS connection from an address of such a trunk has
 //! shown one, so that here the way a request came says enough.
 
-use super::sources::Source;
 use super::Agent;
+use super::sources::Source;
 use crate::domain::{CallKey, Side};
 use crate::sip::message::{Method, Path, Transport};
 
@@ -21,7 +21,9 @@ impl Agent {
             Source::Peer => {
                 let address = path.remote.ip();
                 let trunks = settings.trunks.iter().flatten();
-                let mut there = trunks.filter(|trunk| trunk.is_called_at(address)).peekable();
+                let mut there = trunks
+                    .filter(|trunk| trunk.is_called_at(address))
+                    .peekable();
                 there.peek().is_some() && there.all(|trunk| trunk.certified)
             }
         }

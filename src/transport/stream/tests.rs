@@ -473,9 +473,10 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
     let mut caller = secure(tls(ca.identity("x.example"), peer_tls(&ca)));
     let mut callee = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
     assert!(call(&mut caller, &mut callee).is_empty());
-    callee
-        .streams
-        .reload(tls(ca.identity("wrong.example"), peer_tls(&ca)), Instant::now());
+    callee.streams.reload(
+        tls(ca.identity("wrong.example"), peer_tls(&ca)),
+        Instant::now(),
+    );
     assert!(
         call(&mut caller, &mut callee).is_empty(),
         "the old one holds"
@@ -499,14 +500,18 @@ fn whoever_was_not_asked_for_a_certificate_goes_when_one_is_required() {
     let mut callee = secure(with("gw.example", false));
     let mut caller = secure(with("x.example", false));
     assert!(call(&mut caller, &mut callee).is_empty());
-    callee.streams.reload(with("gw.example", true), Instant::now());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
     callee.until(|callee| callee.counted == [("handshake", 1)]);
     callee.counted.clear();
     // The certificate is shown to who asks for it; then the connection stays.
     caller.until(|caller| caller.counted == [("peer", 1)]);
     caller.counted.clear();
     assert!(call(&mut caller, &mut callee).is_empty());
-    callee.streams.reload(with("gw.example", true), Instant::now());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
     assert!(call(&mut caller, &mut callee).is_empty());
     assert_eq!(callee.streams.connections(Transport::Tls), 1);
 }
@@ -531,7 +536,10 @@ fn networks_that_overlap_are_decided_by_the_narrowest() {
     };
     let from = |text: &str| text.parse().unwrap();
     for turned in [false, true] {
-        let mut peers = vec![peer(24, true, &["192.0.2.1"]), peer(8, false, &["192.0.2.1"])];
+        let mut peers = vec![
+            peer(24, true, &["192.0.2.1"]),
+            peer(8, false, &["192.0.2.1"]),
+        ];
         if turned {
             peers.reverse();
         }
