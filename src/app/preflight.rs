@@ -116,6 +116,40 @@ mod tests {
         }
     }
 
+    /// The examples beside the documented file, with certificates that fit.
+    #[test]
+    fn the_examples_can_be_used() {
+        let (signing, root) = chain(SPC_1234, |_| {});
+        let made = rcgen::generate_simple_self_signed(["gw.example.net".to_owned()]).unwrap();
+        let (cert, key) = (made.cert.pem(), made.signing_key.serialize_pem());
+        let environment = Environment {
+            variable: &|_| Some("0123456789abcdef0123456789abcdef".to_owned()),
+            file: &|path| match path.file_name().and_then(|name| name.to_str()) {
+                Some("sti.key") => Ok(KEY.to_owned()),
+                Some("sti.pem") => Ok(signing.clone()),
+                Some("sti-roots.pem") => Ok(root.clone()),
+                Some(name) if name.ends_with(".toml") => {
+                    std::fs::read_to_string(path).map_err(|error| error.to_string())
+                }
+                Some(name) if name.ends_with("key.pem") || name.ends_with(".key") => {
+                    Ok(key.clone())
+                }
+                Some(name) if name.ends_with(".pem") || name.ends_with(".crt") => Ok(cert.clone()),
+                _ => Ok("0123456789abcdef0123456789abcdef".to_owned()),
+            },
+            descriptor_limit: None,
+        };
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("config/examples");
+        let mut signers = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let config = Config::load_with(&path, &environment, &unusable);
+            let config = config.unwrap_or_else(|faults| panic!("{faults}"));
+            signers += usize::from(config.identity.sign.is_some());
+        }
+        assert_eq!(signers, 1, "one example shows how calls are signed");
+    }
+
     #[test]
     fn an_error_finds_its_trunk_its_key_or_the_whole_file() {
         let place = |error: &str| {

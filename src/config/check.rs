@@ -18,7 +18,9 @@ pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environm
     national_needs_country(config, root);
     strip_is_the_country_code(config, root);
     clients_need_keys(config, root);
-    if let Some(limit) = environment.descriptor_limit {
+    if let Some(limit) = environment.descriptor_limit
+        && !root.section("media").is_faulty("ports")
+    {
         descriptors(config, root, limit);
     }
 }
@@ -64,12 +66,13 @@ fn trunks<'c, 'r>(
 fn ports_for_each_worker(config: &Config, root: &Section<'_>) {
     let workers = u64::from(config.sip.workers);
     let needed = workers.saturating_mul(4);
-    if config.media.ports.ports() < needed {
+    let media = root.section("media");
+    if config.media.ports.ports() < needed && !root.section("sip").is_faulty("workers") {
         let message = format!(
             "a call needs two pairs of ports, and each of sip.workers ({workers}) has its own: expected at \
              least {needed} ports"
         );
-        root.section("media").fault("ports", message);
+        media.fault("ports", message);
     }
 }
 
@@ -102,6 +105,7 @@ fn targets_are_others(config: &Config, root: &Section<'_>) {
 
 /// Via and Contact name a socket of ours of the target's transport: there must be one.
 fn targets_have_sockets(config: &Config, root: &Section<'_>) {
+    let listen_is_known = !root.section("sip").is_faulty("listen");
     for (trunk, section) in trunks(config, root) {
         if let Some(target) = &trunk.target {
             let host = target.host.trim_matches(['[', ']']);
@@ -110,7 +114,7 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
                 target.transport.is_none_or(|by| listen.transport == by)
                     && family.is_none_or(|ip| ip.is_ipv4() == listen.address.is_ipv4())
             };
-            if !config.sip.listen.iter().any(|(listen, _)| fits(listen)) {
+            if listen_is_known && !config.sip.listen.iter().any(|(listen, _)| fits(listen)) {
                 let name = target.transport.map_or("udp", super::sip::Transport::name);
                 let family = match family {
                     Some(std::net::IpAddr::V4(_)) => " (IPv4)",
@@ -125,7 +129,12 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
         }
         let certified = trunk.tls.require_client_cert;
         let server = config.sip.tls.as_ref();
-        if certified && trunk.tls.ca.is_empty() && server.is_none_or(|tls| tls.client_ca.is_empty())
+        let unread = section.section("tls").is_faulty("ca")
+            || (server.is_none() && root.section("sip").has("tls"));
+        if certified
+            && !unread
+            && trunk.tls.ca.is_empty()
+            && server.is_none_or(|tls| tls.client_ca.is_empty())
         {
             let message = "require_client_cert needs tls.ca, or client_ca of sip.tls";
             section.fault("tls", message);
@@ -137,7 +146,10 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
             section.fault("tls", message);
         }
         let mut listen = config.sip.listen.iter();
-        if certified && !listen.any(|(listen, _)| listen.transport == Transport::Tls) {
+        if certified
+            && listen_is_known
+            && !listen.any(|(listen, _)| listen.transport == Transport::Tls)
+        {
             let message = "require_client_cert needs a \"tls:\" address in sip.listen";
             section.fault("tls", message);
         }
@@ -145,6 +157,9 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
 }
 
 fn media_and_sip(config: &Config, root: &Section<'_>) {
+    if root.section("media").is_faulty("ports") {
+        return;
+    }
     for (listen, _) in &config.sip.listen {
         if listen.transport != super::sip::Transport::Udp {
             continue;

@@ -176,7 +176,7 @@ pub(super) fn across(config: &Config, root: &Section<'_>) {
             }
         }
     }
-    if config.identity.roots.is_some() {
+    if config.identity.roots.is_some() || section.is_faulty("roots") {
         return;
     }
     let verifies = |trunk: &Trunk| trunk.identity.is_some_and(|own| own != IdentityPolicy::Off);

@@ -574,6 +574,29 @@ fn settings_without_effect_are_refused() {
     assert_eq!(hosts, ["a.b", "192.0.2.1", "2001:db8::1"]);
 }
 
+/// One mistake is one fault, whatever would follow from it.
+#[test]
+fn what_follows_from_a_fault_is_not_told() {
+    for text in [
+        format!("[sip]\nlisten = [\"upd:127.0.0.1:5060\"]\n{TRUNKS}"),
+        "[sip]\nlisten = [\"udp:127.0.0.1:25060\"]\n[media]\nports = \"20000\"\n".to_owned(),
+        "[identity]\npolicy = \"record\"\nroots = \"/none.pem\"\n".to_owned(),
+        certified("")
+            .replace("/ca.pem\", require", "/none.pem\", require")
+            .replace("\"both\"", "\"inbound\"")
+            .replace(", client_ca = \"/ca.pem\"", ""),
+    ] {
+        let found = parse_under(&text, Some(1_000)).unwrap_err();
+        let found = found.to_string();
+        let told = found.lines().filter(|line| !line.contains("descriptors"));
+        assert_eq!(told.count(), 1, "{text}\n{found}");
+    }
+    assert_fault(
+        "[sip]\nworkers =\n",
+        "test.toml:2: workers: a value is missing",
+    );
+}
+
 #[test]
 fn a_target_is_no_address_of_ours() {
     let target = |uri: &str, listen: &str| {
@@ -1108,6 +1131,7 @@ fn the_files_beside_it_are_good() {
             variable: &|_| Some(SECRET.to_owned()),
             file: &|path| match path.extension().and_then(|kind| kind.to_str()) {
                 Some("toml") => std::fs::read_to_string(path).map_err(|error| error.to_string()),
+                Some("password") => Ok(SECRET.to_owned()),
                 _ => Ok(format!("{}{}", certificate().0, certificate().1)),
             },
             descriptor_limit: None,
