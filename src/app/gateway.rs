@@ -1,5 +1,6 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
+use super::certificates::Expiries;
 use super::meter::WorkerMeter;
 use super::parts::{WorkerParts, directory, parts};
 use super::places::Places;
@@ -53,6 +54,7 @@ pub struct Gateway {
     sip_addresses: Vec<SocketAddr>,
     health: Arc<Health>,
     metrics: Metrics,
+    expiries: Expiries,
     resolver: Resolver,
     /// One for each signalling worker, in order.
     signalling: Vec<Signaller>,
@@ -104,6 +106,7 @@ impl Gateway {
         let resolver = start_resolver(&config, &sip_addresses, &signalling, &metrics)?;
         resolver.watch(names);
         health.set_sip_listening(true);
+        let expiries = Expiries::observed(&metrics, &config);
         let this = Self {
             started: config.clone(),
             config,
@@ -112,6 +115,7 @@ impl Gateway {
             http_address: http.address,
             sip_addresses,
             health,
+            expiries,
             metrics,
             resolver,
             signalling,
@@ -125,8 +129,21 @@ impl Gateway {
             servers: vec![http.server],
         };
         this.listen_beside(&http.beside)?;
-        tracing::info!(http = %this.http_address, sip = ?this.sip_addresses, "serving");
+        tracing::info!(http = %this.http_address, sip = this.sip_listeners(), "serving");
         Ok(this)
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where SIP listens, as the configuration writes it.
+    fn sip_listeners(&self) -> String {
+        let listen = self.started.sip.listen.iter().zip(&self.sip_addresses);
+        let named = listen.map(|((listen, _), at)| format!("{}:{at}", listen.transport.name()));
+        named.collect::<Vec<_>>().join(" ")
     }
 
     /// Where the API listens.
@@ -161,12 +178,6 @@ impl Gateway {
     /// What is wrong with it; what was in force stays.
     pub fn reload(&mut self, mut config: Config) -> Result<(), String> {
         let waiting = self.started.restart_only(&config).0;
-        if !waiting.is_empty() {
-            tracing::warn!(
-                keys = waiting.join(", "),
-                "these take effect at the next start"
-            );
-        }
         // What the pools of ports were made of.
         config
             .media
@@ -209,7 +220,12 @@ impl Gateway {
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;
         super::expected::expect(&self.metrics, &config);
+        self.expiries.replace(&config);
         self.config = config;
+        if !waiting.is_empty() {
+            let keys = waiting.join(", ");
+            tracing::warn!(keys, "these take effect at the next start");
+        }
         Ok(())
     }
 

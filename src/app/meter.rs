@@ -6,7 +6,6 @@ use crate::api::neighbours::{self, BesideAnswer};
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
-use crate::engine::life;
 use crate::engine::signalling::Meter;
 use crate::engine::worker::Worker;
 use crate::media::flow::DropReason;
@@ -134,7 +133,6 @@ impl WorkerMeter {
 impl Meter for WorkerMeter {
     fn ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        life::ended(record);
     }
 
     fn count(&self, name: &'static str, label: &'static str) {

@@ -29,6 +29,7 @@ pub mod metrics;
 
 use crate::books::command::{CallCommand, CallNotice, Code, Command, Idempotency, Reply};
 use crate::books::{Books, Figures, LoadReport, Output, Settings, Ticket};
+use crate::call::event::LedgerCommand;
 use crate::domain::{Now, UnixMillis};
 use crate::store::{Change, Key, Reader, Store, StoreError, Table};
 use bytes::Bytes;
@@ -578,7 +579,12 @@ impl Core for Books {
     ) {
         self.request(ticket, command, idempotency, kept, now);
     }
-    fn call(&mut self, command: CallCommand, now: Now) {
+    fn call(&mut self, mut command: CallCommand, now: Now) {
+        // The log has the call's end from here: only the books know the lease of every one.
+        if let LedgerCommand::Close(record) = &mut command.command {
+            self.name_lease(record);
+            super::life::ended(record);
+        }
         self.call(command, now);
     }
     fn reload(&mut self, settings: Settings) {

@@ -17,7 +17,7 @@ pub mod books_thread;
 pub mod clock;
 pub mod handover;
 pub mod intake;
-pub mod life;
+mod life;
 pub mod media_adapter;
 pub mod signalling;
 pub mod sip_adapter;

@@ -277,7 +277,7 @@ impl Loop {
                 self.streams.locate(&target.host, &addresses);
                 self.worker.hops(found, now);
             }
-            Control::Certificates(tls) => self.streams.reload(*tls),
+            Control::Certificates(tls) => self.streams.reload(*tls, now.mono),
             Control::Stop => {}
         }
     }
