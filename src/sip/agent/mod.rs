@@ -101,6 +101,8 @@ pub enum Input {
     Draining(bool),
     /// What the DNS says of a target: its hops in the order of their ranks; none: it has none.
     Hops(Box<(locate::Target, Vec<locate::Hop>)>),
+    /// Another worker's [`Output::HopNews`].
+    HopNews(Path, Option<Instant>),
     /// A datagram came that is an INVITE and has waited for too long: 503 with Retry-After, unless
     /// it belongs to a call that is there.
     Shed(Bytes, Path),
@@ -131,6 +133,9 @@ pub enum Output {
         usable: usize,
         v6: Option<bool>,
     },
+    /// A hop rests until then, for its requests failed; or was heard of again. For the agents of
+    /// other workers, which have the same hops.
+    HopNews(Path, Option<Instant>),
     /// The guard found something: header or part, and what was done.
     GuardHit(CallKey, Box<str>),
     /// Something to count (name, label).
@@ -218,6 +223,7 @@ impl Agent {
         self.forget_parted(now.mono);
         match input {
             Input::Datagram(bytes, path) => self.on_datagram(bytes, path, false, now),
+            Input::HopNews(path, until) => self.core.hop_news(path, until, now.mono),
             Input::Shed(bytes, path) => self.on_datagram(bytes, path, true, now),
             Input::Broken(error, path) => self.on_broken(&error, path),
             Input::PathFailed(path) => {
