@@ -406,6 +406,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "provisionals"),
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
+    ("sip_bounds", "strays"),
     ("sip_bounds", "info"),
     ("identity", "valid"),
     ("identity", "missing"),

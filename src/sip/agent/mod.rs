@@ -55,6 +55,7 @@ mod session;
 mod settings;
 mod shedding;
 mod sources;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod transports;
