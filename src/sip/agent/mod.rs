@@ -354,19 +354,11 @@ impl Agent {
         if source == Source::Unknown {
             return self.on_unknown(&datagram, path);
         }
-        let shedding = shed || self.draining || self.core.transactions.is_full();
         let may_call = method == Method::Invite && matches!(source, Source::Inbound(_));
-        if shedding
-            && may_call
+        let shedding = self.shedding(shed).filter(|_| may_call);
+        if let Some(reason) = shedding
             && let Some(call_id) = self.may_be_shed(&datagram)
         {
-            let reason = if self.draining {
-                "draining"
-            } else if shed {
-                "overloaded"
-            } else {
-                "table-full"
-            };
             return self.shed(&datagram, (call_id, reason), path, now.mono);
         }
         if method == Method::Ack && self.is_ack_of_shed(&datagram, now.mono) {
@@ -379,7 +371,13 @@ impl Agent {
             Ok(message) if self.is_party(&message, path) == Some(false) => {
                 self.turn_away(&message, path);
             }
-            Ok(message) => self.receive(message, path, now),
+            Ok(message) => match shedding.filter(|_| self.is_new_call(&message)) {
+                Some(reason) => {
+                    let call_id = message.call_id().as_bytes();
+                    self.shed(&datagram, (call_id, reason), path, now.mono);
+                }
+                None => self.receive(message, path, now),
+            },
             Err(error) => self.refuse_malformed(&error, path),
         }
     }

@@ -287,6 +287,34 @@ fn while_draining_new_calls_are_shed_and_old_ones_are_not() {
     world.invited();
 }
 
+/// A text in To that only looks like a tag makes no dialog.
+#[test]
+fn no_odd_to_gets_past_draining_or_overload() {
+    let tos = [
+        "<sip:+60388880001@203.0.113.1>;etag=aa",
+        "<sip:+60388880001@203.0.113.1;xtag=aa>",
+        "<sip:+60388880001@203.0.113.1;tag=aa>",
+        "\"tag=aa\" <sip:+60388880001@203.0.113.1>",
+        "\";tag=aa\" <sip:+60388880001@203.0.113.1>",
+        "<sip:+60388880001@203.0.113.1>;x=\";tag=aa\"",
+    ];
+    for (number, to) in tos.into_iter().enumerate() {
+        let mut world = World::new();
+        let mut caller = End::caller();
+        caller.call_id = format!("odd-{number}");
+        let invite: Bytes = caller.invite().set("To", to).into();
+        world.shed(CALLER, invite.clone());
+        let response = world.response(CALLER, 503);
+        assert_eq!(world.counted, [("sip_refused", "overloaded")], "{to}");
+        world.receive(CALLER, caller.ack_failure(&response));
+        world.input(Input::Draining(true));
+        world.receive(CALLER, invite);
+        world.response(CALLER, 503);
+        assert_eq!(world.counted.last(), Some(&("sip_refused", "draining")));
+        world.quiet();
+    }
+}
+
 /// RFC 3261 §8.2.7: who keeps nothing answers the same request with the same tag; the ACK to it
 /// costs no reading.
 #[test]
