@@ -99,7 +99,7 @@ pub(super) struct Core {
     /// Legs by our tag.
     pub(super) dialogs: HashMap<Tag, (CallKey, Side)>,
     pub(super) outputs: VecDeque<Output>,
-    /// Theirs for us: made when a trunk first asks for it.
+    /// Theirs for us: given, or made when a trunk first asks for it.
     pub(super) gate: Option<Box<Gate>>,
     /// Ours for them.
     pub(super) logins: Logins,

@@ -69,6 +69,7 @@ use super::transaction::{self, TransactionId};
 use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, Now, Side, TrunkId};
 use crate::sip::dialog::Tag;
+use crate::sip::digest::Gate;
 use crate::sip::steering::Shard;
 use bytes::Bytes;
 use compose::Refusal;
@@ -203,6 +204,13 @@ impl Agent {
     #[must_use]
     pub fn at(mut self, shard: Shard) -> Self {
         self.core.shard = shard;
+        self
+    }
+
+    /// The same agent with a gate whose key and memory it shares with the other workers.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.core.gate = Some(Box::new(gate));
         self
     }
 
