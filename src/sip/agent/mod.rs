@@ -295,6 +295,15 @@ impl Agent {
         self.core.sources.find(address) != Source::Unknown
     }
 
+    /// The inbound trunk at an address, if there are others beside it.
+    #[must_use]
+    pub fn sharer(&self, address: IpAddr) -> Option<TrunkId> {
+        match self.core.sources.find(address) {
+            Source::Inbound(trunk) if self.core.sources.has_several() => Some(trunk),
+            _ => None,
+        }
+    }
+
     /// Whether strangers get an answer.
     #[must_use]
     pub fn answers_strangers(&self) -> bool {
