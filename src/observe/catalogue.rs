@@ -377,6 +377,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_dropped", "malformed-response"),
     ("sip_dropped", "stray-response"),
     ("sip_dropped", "foreign-response"),
+    ("sip_dropped", "unfit-response"),
     ("sip_dropped", "foreign-dialog"),
     ("sip_dropped", "shed-ack"),
     ("sip_refused", "unknown-source"),

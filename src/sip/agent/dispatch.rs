@@ -86,6 +86,11 @@ impl Agent {
             let Some((key, side)) = place else {
                 return self.refuse((id, &message, path), &Refusal::of(481), now.mono);
             };
+            // RFC 3262 §7.2.
+            if message.method() == Method::Prack && message.get(Header::RAck).is_none() {
+                let refusal = screening::malformed("Missing RAck Header");
+                return self.refuse((id, &message, path), &refusal, now.mono);
+            }
             return self.in_call(key, now.mono, |legs, core, now| {
                 legs.on_request(side, (id, message, path), core, now);
             });

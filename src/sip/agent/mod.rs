@@ -348,6 +348,9 @@ impl Agent {
         match codec::first_line_peek(&datagram) {
             Peek::Request(method) => self.on_raw_request(method, (datagram, path), shed, now),
             Peek::Response => match codec::parse(datagram) {
+                Ok(message) if !self.core.transactions.fits(&message) => {
+                    self.core.count("sip_dropped", "unfit-response");
+                }
                 Ok(message) if self.is_heard(&message, path) => self.receive(message, path, now),
                 Ok(_) => self.core.count("sip_dropped", "foreign-response"),
                 Err(_) => self.core.count("sip_dropped", "malformed-response"),
@@ -499,7 +502,7 @@ impl Agent {
     /// Nobody's request, or one that only an inbound trunk may bring: dropped or 403
     /// (sip-bridging 1).
     fn on_unknown(&mut self, datagram: &[u8], path: Path) {
-        if !self.core.settings.refuse_unknown {
+        if !self.core.settings.refuse_unknown || !codec::is_answerable(datagram) {
             return self.core.count("sip_dropped", "unknown-source");
         }
         self.core.count("sip_refused", "unknown-source");

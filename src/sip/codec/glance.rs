@@ -3,6 +3,7 @@
 
 use super::framing::{MAX_HEADERS, leading_blank};
 use super::refusal::{Peek, first_line_peek};
+use crate::sip::dialog::Tag;
 use crate::sip::message::Method;
 use memchr::{memchr, memchr2, memchr3};
 
@@ -90,6 +91,32 @@ fn parameter(text: &[u8]) -> Option<&[u8]> {
         .iter()
         .position(|byte| *byte == b';' || is_white(*byte));
     value.get(..end.unwrap_or(value.len()))
+}
+
+/// What a response to one of our requests must repeat, beside its branch (RFC 3261 §8.2.6.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Asked {
+    /// CSeq's number.
+    pub cseq: u32,
+    /// Our tag in From; `None` where it is none of ours.
+    pub tag: Option<Tag>,
+}
+
+/// The same of a request that we wrote: each header stands once, in full, on a line.
+#[must_use]
+pub fn asked(request: &[u8]) -> Option<Asked> {
+    let line = |name: &[u8]| {
+        let at = memchr::memmem::find(request, name)?;
+        let value = request.get(at + name.len()..)?;
+        value.get(..memchr(b'\r', value)?)
+    };
+    let text = |bytes| std::str::from_utf8(bytes).ok();
+    let cseq = line(b"\r\nCSeq: ").and_then(text)?;
+    let tag = line(b"\r\nFrom: ").and_then(tag_of).and_then(text);
+    Some(Asked {
+        cseq: cseq.split(' ').next()?.parse().ok()?,
+        tag: tag.and_then(Tag::read),
+    })
 }
 
 /// Looks at a message.
