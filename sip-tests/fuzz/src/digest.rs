@@ -165,7 +165,7 @@ impl Door {
         let mut entropy = Counter(1);
         let start = Instant::now();
         Self {
-            gate: Gate::draw(&mut entropy, 1, start),
+            gate: Gate::draw(&mut entropy, start),
             account: Account {
                 realm: realm.clone(),
                 users: [(user.clone(), Password::new("secret"))].into(),

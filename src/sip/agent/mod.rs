@@ -56,6 +56,7 @@ mod session;
 mod settings;
 mod shedding;
 mod sources;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod transports;
@@ -69,6 +70,7 @@ use super::transaction::{self, TransactionId};
 use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, Now, Side, TrunkId};
 use crate::sip::dialog::Tag;
+use crate::sip::digest::Gate;
 use crate::sip::steering::Shard;
 use bytes::Bytes;
 use compose::Refusal;
@@ -211,6 +213,13 @@ impl Agent {
         self
     }
 
+    /// The same agent with a gate whose key and memory it shares with the other workers.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.core.gate = Some(Box::new(gate));
+        self
+    }
+
     /// Whether new calls may come from there.
     pub fn is_inbound(&mut self, address: IpAddr) -> bool {
         matches!(self.core.sources.find(address), Source::Inbound(_))
@@ -293,6 +302,15 @@ impl Agent {
         self.core.sources.find(address) != Source::Unknown
     }
 
+    /// The inbound trunk at an address, if there are others beside it.
+    #[must_use]
+    pub fn sharer(&self, address: IpAddr) -> Option<TrunkId> {
+        match self.core.sources.find(address) {
+            Source::Inbound(trunk) if self.core.sources.has_several() => Some(trunk),
+            _ => None,
+        }
+    }
+
     /// Whether strangers get an answer.
     #[must_use]
     pub fn answers_strangers(&self) -> bool {
@@ -337,6 +355,9 @@ impl Agent {
         match codec::first_line_peek(&datagram) {
             Peek::Request(method) => self.on_raw_request(method, (datagram, path), shed, now),
             Peek::Response => match codec::parse(datagram) {
+                Ok(message) if !self.core.transactions.fits(&message) => {
+                    self.core.count("sip_dropped", "unfit-response");
+                }
                 Ok(message) if self.is_heard(&message, path) => self.receive(message, path, now),
                 Ok(_) => self.core.count("sip_dropped", "foreign-response"),
                 Err(_) => self.core.count("sip_dropped", "malformed-response"),
@@ -363,19 +384,11 @@ impl Agent {
         if self.lacks_certificate(source, path) {
             return self.refuse_uncertified(method, &datagram, path);
         }
-        let shedding = shed || self.draining || self.core.transactions.is_full();
         let may_call = method == Method::Invite && matches!(source, Source::Inbound(_));
-        if shedding
-            && may_call
+        let shedding = self.shedding(shed).filter(|_| may_call);
+        if let Some(reason) = shedding
             && let Some(call_id) = self.may_be_shed(&datagram)
         {
-            let reason = if self.draining {
-                "draining"
-            } else if shed {
-                "overloaded"
-            } else {
-                "table-full"
-            };
             return self.shed(&datagram, (call_id, reason), path, now.mono);
         }
         if method == Method::Ack && self.is_ack_of_shed(&datagram, now.mono) {
@@ -388,7 +401,13 @@ impl Agent {
             Ok(message) if self.is_party(&message, path) == Some(false) => {
                 self.turn_away(&message, path);
             }
-            Ok(message) => self.receive(message, path, now),
+            Ok(message) => match shedding.filter(|_| self.is_new_call(&message)) {
+                Some(reason) => {
+                    let call_id = message.call_id().as_bytes();
+                    self.shed(&datagram, (call_id, reason), path, now.mono);
+                }
+                None => self.receive(message, path, now),
+            },
             Err(error) => self.refuse_malformed(&error, path),
         }
     }
@@ -496,7 +515,7 @@ impl Agent {
     /// Nobody's request, or one that only an inbound trunk may bring: dropped or 403
     /// (sip-bridging 1).
     fn on_unknown(&mut self, method: Method, datagram: &[u8], path: Path) {
-        if !self.core.settings.refuse_unknown {
+        if !self.core.settings.refuse_unknown || !codec::is_answerable(datagram) {
             return self.core.count("sip_dropped", "unknown-source");
         }
         if method == Method::Ack {

@@ -22,6 +22,7 @@ mod reliable_callee;
 mod reliable_caller;
 mod routes;
 mod setting_up;
+mod stray_answers;
 mod streaming;
 mod updating;
 mod vouching;
