@@ -8,6 +8,7 @@ use crate::call::routing::Trunks;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
+use crate::engine::digest_memory::SharedMemory;
 use crate::engine::handover::Handover;
 use crate::engine::worker::Parts;
 use crate::media;
@@ -16,7 +17,9 @@ use crate::observe::Metrics;
 use crate::relay::Relay as _;
 use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
+use crate::sip::digest::{Gate, Nonces};
 use crate::sip::steering::Steering;
+use crate::transport::poll::Bell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,6 +69,7 @@ pub(super) fn parts(
     placed: &Placed<'_>,
     directory: Directory,
     sip: &[SocketAddr],
+    bells: &[Arc<Bell>],
     metrics: &Metrics,
 ) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
@@ -83,8 +87,9 @@ pub(super) fn parts(
     super::meter::observe_relay(metrics, threads.metrics());
     let agent = settings::agent(config, placed, sip)?;
     let counts = Counts::new(count, super::places::MOST_NAMES.into(), Instant::now());
+    let gate = gates(&mut entropy);
     let mut workers = Vec::with_capacity(count);
-    for (handover, mut relay) in Handover::mesh(steering).into_iter().zip(relays) {
+    for (handover, mut relay) in Handover::mesh(steering, bells).into_iter().zip(relays) {
         let shard = handover.shard();
         let index = usize::from(shard.index());
         let mut ports = shares(config, &media, (index, count), &mut entropy);
@@ -98,7 +103,9 @@ pub(super) fn parts(
         }
         let parts = Parts {
             index: shard.index(),
-            agent: Agent::new(agent.clone(), Box::new(super::entropy::System)).at(shard),
+            agent: Agent::new(agent.clone(), Box::new(super::entropy::System))
+                .at(shard)
+                .behind(gate()),
             settings: settings::call(config),
             trunks,
             media: media.clone(),
@@ -118,6 +125,13 @@ pub(super) fn parts(
         agent,
         threads,
     })
+}
+
+/// What lets credentials in: of each worker one, with one key and one memory.
+fn gates(entropy: &mut dyn agent::Entropy) -> impl Fn() -> Gate + use<> {
+    let nonces = Nonces::draw(entropy, Instant::now());
+    let memory = SharedMemory::default();
+    move || Gate::new(nonces.clone(), Box::new(memory.clone()))
 }
 
 /// One worker's share of the media ports.

@@ -72,19 +72,25 @@ pub struct KeptAnswer {
     pub expires: UnixMillis,
 }
 
+/// First room for an encoding, bytes: most records fit.
+const ROOM: usize = 512;
+
 /// A record's stored value.
 #[must_use]
 pub fn encode<T: Stored>(record: &T) -> Bytes {
     let grown = T::version(Some(record));
     let version = grown.unwrap_or(VERSION);
+    let mut room = Vec::with_capacity(ROOM);
+    room.push(version);
     // Writing to memory cannot fail, and every record of ours has an encoding.
-    let mut bytes = postcard::to_extend(record, vec![version]).unwrap_or_default();
+    let mut bytes = postcard::to_extend(record, room).unwrap_or_default();
     if grown.is_some() {
         // Each of the bytes left out says that nothing stands in its place.
         let unsaid = usize::from(VERSION_HEARD.saturating_sub(version));
         bytes.truncate(bytes.len().saturating_sub(unsaid));
     }
-    Bytes::from(bytes)
+    // Values are kept: not a byte more than there is.
+    Bytes::copy_from_slice(&bytes)
 }
 
 /// A stored value's record.

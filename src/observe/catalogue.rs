@@ -370,6 +370,12 @@ pub const CPU_SECONDS: Row = counter(
 );
 /// Threads.
 pub const THREADS: Row = gauge("leasebridge_threads", &[], "Threads of the process.");
+/// Certificates.
+pub const CERTIFICATE_EXPIRY: Row = gauge(
+    "leasebridge_certificate_expiry_timestamp_seconds",
+    &["certificate"],
+    "When a certificate that we show ends, in Unix time.",
+);
 /// Version.
 pub const BUILD: Row = gauge(
     "leasebridge_build_info",
@@ -386,9 +392,12 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_dropped", "malformed-response"),
     ("sip_dropped", "stray-response"),
     ("sip_dropped", "foreign-response"),
+    ("sip_dropped", "unfit-response"),
     ("sip_dropped", "foreign-dialog"),
     ("sip_dropped", "shed-ack"),
+    ("sip_dropped", "refused-ack"),
     ("sip_refused", "unknown-source"),
+    ("sip_refused", "no-certificate"),
     ("sip_refused", "malformed"),
     ("sip_refused", "screening"),
     ("sip_refused", "draining"),
@@ -415,6 +424,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "provisionals"),
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
+    ("sip_bounds", "strays"),
     ("sip_bounds", "info"),
     ("identity", "valid"),
     ("identity", "missing"),
@@ -512,6 +522,7 @@ pub const ALL: &[Row] = &[
     MEMORY,
     CPU_SECONDS,
     THREADS,
+    CERTIFICATE_EXPIRY,
     BUILD,
 ];
 

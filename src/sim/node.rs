@@ -273,7 +273,7 @@ impl Node {
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
                 Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
-                Output::Count(..) | Output::Heard(..) => {}
+                Output::Count(..) | Output::Heard(..) | Output::HopNews(..) => {}
             }
         }
         moved
@@ -587,6 +587,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
             identity: weather.identity,
+            certified: false,
             sign: true,
             session_policy: agent::SessionPolicy {
                 expires_seconds: SESSION_SECONDS,
