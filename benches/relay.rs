@@ -52,6 +52,7 @@ fn passage(source: SourceRule) -> Passage {
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
+        play: None,
     };
     Passage::new(flow, 0)
 }

@@ -1,7 +1,7 @@
 //! Offer and answer between the legs (RFC 3264): what a side described, and the offer that waits
 //! for its answer.
 
-use super::flow::{End, PortPair, SourceRule};
+use super::flow::{Encoding, End, PortPair, SourceRule};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::sdp::shape::{Place, place};
@@ -21,6 +21,8 @@ pub struct Remote {
     pub rtcp_mux: bool,
     /// Clock of each payload type, where timestamps say something of jitter.
     pub clocks: SmallVec<[(u8, u32); 4]>,
+    /// Its codecs that recordings can be played in.
+    pub voices: SmallVec<[(u8, Encoding); 4]>,
     /// Fingerprint of the body: the same description again is no new one.
     pub fingerprint: u64,
     /// Counts descriptions, for latching.
@@ -46,11 +48,16 @@ impl Remote {
             let codec = media.codec(number)?;
             (!codec.is_event()).then_some((number, codec.clock))
         };
+        let voice = |number: u8| {
+            let codec = media.codec(number)?;
+            Some((number, Encoding::named(codec.name, codec.clock)?))
+        };
         Some(Self {
             place,
             direction: rewrite::direction(description, media, unspecified),
             rtcp_mux,
             clocks: media.payload_types().filter_map(clock).take(32).collect(),
+            voices: media.payload_types().filter_map(voice).take(8).collect(),
             fingerprint,
             epoch: 0,
             peer,

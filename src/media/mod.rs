@@ -26,6 +26,7 @@ pub mod flow;
 pub mod gate;
 pub mod passage;
 pub mod ports;
+pub mod recording;
 pub mod rtcp;
 pub mod session;
 pub mod settings;

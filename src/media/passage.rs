@@ -2,11 +2,14 @@
 //! sends what comes out, and calls [`Passage::passed`]; it decides nothing itself. Nothing here
 //! allocates.
 
+mod playing;
+
 use super::flow::{DropReason, End, Flow, Port, Sides};
 use super::gate::{self, Kind, Latch};
 use super::rtcp::{self, MAX_COMPOUND};
 use crate::domain::{MediaFigures, Side};
 use crate::rtp::{Header, Stream, extension};
+use playing::{Playing, Turn};
 use std::net::SocketAddr;
 
 /// A packet that is to be sent on.
@@ -22,7 +25,8 @@ pub struct Passed<'p> {
     pub media: bool,
 }
 
-/// Room for one rebuilt RTCP compound; a backend has one for all its flows.
+/// Room for one rebuilt RTCP compound or one packet of a recording; a backend has one for all its
+/// flows.
 pub struct Scratch([u8; MAX_COMPOUND]);
 
 impl Default for Scratch {
@@ -43,12 +47,14 @@ pub struct Passage {
     guard_hits: u32,
     last_heard_micros: u64,
     silence_reported: bool,
+    playing: Option<Box<Playing>>,
 }
 
 impl Passage {
     /// A fresh flow, at `micros` of the backend's clock.
     #[must_use]
     pub fn new(flow: Flow, micros: u64) -> Self {
+        let playing = playing_of(&flow, micros);
         Self {
             flow,
             latch: Sides::default(),
@@ -58,6 +64,7 @@ impl Passage {
             guard_hits: 0,
             last_heard_micros: micros,
             silence_reported: false,
+            playing,
         }
     }
 
@@ -67,6 +74,12 @@ impl Passage {
         if self.flow.silence.is_none() {
             self.last_heard_micros = micros;
             self.silence_reported = false;
+        }
+        match (&mut self.playing, &flow.play) {
+            (Some(playing), Some(play)) if playing.id() == play.id => {
+                playing.follow((**play).clone());
+            }
+            (playing, _) => *playing = playing_of(&flow, micros),
         }
         self.flow = flow;
     }
@@ -129,10 +142,16 @@ impl Passage {
             let cleaned = extension::strip(packet, &self.flow.extensions);
             let cleaned = cleaned.ok_or(DropReason::NotRtp)?;
             self.guard_hits = self.guard_hits.saturating_add(cleaned.removed);
-            packet.get(cleaned.start..).ok_or(DropReason::NotRtp)?
+            let rest = packet.get_mut(cleaned.start..);
+            rest.ok_or(DropReason::NotRtp)?
         } else {
             packet
         };
+        if side == Side::Callee
+            && let Some(playing) = &mut self.playing
+        {
+            playing.overlay(header.payload_type, bytes);
+        }
         Ok(Passed {
             bytes,
             port,
@@ -174,6 +193,36 @@ impl Passage {
         *bytes = bytes.saturating_add(length as u64);
     }
 
+    /// When [`Self::play`] wants to be called: packets of our own are due.
+    #[must_use]
+    pub fn next_play(&self) -> Option<u64> {
+        self.playing.as_ref()?.due()
+    }
+
+    /// The packet of our own that is due, to be sent by the *caller's* own pair. It counts in no
+    /// figure of the call's.
+    pub fn play<'p>(&mut self, micros: u64, scratch: &'p mut Scratch) -> Option<Passed<'p>> {
+        let playing = self.playing.as_mut()?;
+        let Turn::Packet(length) = playing.packet(micros, &mut scratch.0) else {
+            return None;
+        };
+        let latch = &self.latch.caller;
+        let (port, to) = gate::destination(&self.flow.caller, latch, Kind::Rtp)?;
+        Some(Passed {
+            bytes: scratch.0.get(..length)?,
+            port,
+            to,
+            media: false,
+        })
+    }
+
+    /// Whether the recording is over; true once.
+    pub fn played(&mut self) -> bool {
+        self.playing
+            .as_mut()
+            .is_some_and(|playing| playing.played())
+    }
+
     /// Whether the flow has been silent for its silence time; true once until RTP comes again.
     pub fn silent(&mut self, micros: u64) -> bool {
         let Some(limit) = self.flow.silence else {
@@ -208,6 +257,11 @@ impl Passage {
     pub fn end(&self, side: Side) -> &End {
         self.flow.end(side)
     }
+}
+
+fn playing_of(flow: &Flow, micros: u64) -> Option<Box<Playing>> {
+    let play = flow.play.as_deref()?;
+    Some(Box::new(Playing::new(play.clone(), micros)))
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+mod announcing;
+
 use super::*;
 use crate::call::event::Role;
 use crate::media::flow::PortPair;
@@ -51,6 +53,7 @@ impl Bench {
                 trunk(0, MediaSource::AddressAndPort, &["PCMA"]),
             ],
             timeout: Duration::from_secs(60),
+            ..Settings::default()
         };
         let pool = |place: usize| {
             let address = settings.networks[place].bind;
@@ -929,7 +932,7 @@ proptest! {
                         prop_assert!(installed && !removed);
                         removed = true;
                     }
-                    Output::Event(_) => {}
+                    Output::Event(_) | Output::Count(..) => {}
                 }
             }
             prop_assert_eq!(owed, 0);
