@@ -36,7 +36,8 @@ pub(super) fn started(id: CallId, trunk_in: &str) {
 /// it rings (there may be many responses that say so).
 pub(super) fn commanded(record: &CallRecord, command: &SipCommand, rang: &mut bool) {
     match command {
-        SipCommand::Progress { .. } if !*rang => {
+        // A caller who hears a recording hears no ringing.
+        SipCommand::Progress { .. } if !*rang && record.ringing_at.is_some() => {
             *rang = true;
             ringing(record);
         }

@@ -76,6 +76,7 @@ impl Queues {
 fn patience(command: &LedgerCommand) -> Option<Duration> {
     match command {
         LedgerCommand::Admit { .. } => None,
+        LedgerCommand::Look(_) => Some(LINGER),
         LedgerCommand::Answer(_) | LedgerCommand::Hold(_) => Some(CALL_LINGER),
         LedgerCommand::Close(_) => Some(LINGER),
     }
@@ -139,6 +140,8 @@ impl Inbox {
             LedgerCommand::Hold(_) if very_full || queues.closed => {
                 BooksEvent::BlocksRefused(BlocksRefusal::Store)
             }
+            // Nobody can say: then nobody is warned.
+            LedgerCommand::Look(count) if very_full || queues.closed => BooksEvent::Covered(*count),
             // Nobody is left to record it: the call is let go all the same. What the store has of
             // it becomes its record at the next start.
             LedgerCommand::Close(_) if queues.closed => BooksEvent::Recorded,
