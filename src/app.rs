@@ -15,6 +15,7 @@ pub mod limits;
 mod meter;
 mod parts;
 pub mod places;
+pub mod recordings;
 pub mod settings;
 pub mod signals;
 mod streams;

@@ -1,7 +1,7 @@
 //! `check`: every fault of a configuration file at once.
 
 use super::{WRONG_INPUT, print};
-use crate::app::limits;
+use crate::app::{limits, recordings};
 use crate::config::{Config, Environment};
 use std::path::Path;
 use std::process::ExitCode;
@@ -17,8 +17,15 @@ pub(super) fn run(path: &Path) -> ExitCode {
 /// Loads the configuration for a command; faults are printed and become the exit code.
 pub(super) fn load(path: &Path) -> Result<Config, ExitCode> {
     let environment = Environment::of_process(limits::descriptor_limit());
-    Config::load(path, &environment).map_err(|faults| {
+    let config = Config::load(path, &environment).map_err(|faults| {
         eprintln!("{faults}");
         ExitCode::from(WRONG_INPUT)
-    })
+    })?;
+    match recordings::load(&config) {
+        Ok(_) => Ok(config),
+        Err(fault) => {
+            eprintln!("{}: {fault}", path.display());
+            Err(ExitCode::from(WRONG_INPUT))
+        }
+    }
 }

@@ -542,6 +542,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
             trunk(2, "10.3.0.0", "fd00:3::"),
         ],
         timeout: Duration::from_secs(10),
+        ..Default::default()
     }
 }
 
