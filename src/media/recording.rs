@@ -90,8 +90,8 @@ impl Recording {
         }
     }
 
-    /// What is heard where no file is configured: the warning tone of mobile networks, three bursts
-    /// of 900 Hz of 0.2 s, 0.6 s between them (docs/decisions, page 65).
+    /// What is heard before credit ends where no file is configured: three bursts of 900 Hz of
+    /// 0.2 s, 0.6 s between them (docs/decisions, page 65).
     #[must_use]
     pub fn warning_tone() -> Self {
         const BURST: usize = RATE / 5;
