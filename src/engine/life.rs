@@ -158,12 +158,18 @@ mod tests {
 
     #[test]
     fn it_rings_once() {
-        let (record, mut rang) = (record(), false);
+        let (mut record, mut rang) = (record(), false);
         let progress = SipCommand::Progress {
             fork: Fork(1),
             status: 180,
             body: None,
         };
+        let announced = logged(Level::INFO, || commanded(&record, &progress, &mut rang));
+        assert!(
+            announced.is_empty(),
+            "a recording is no ringing: {announced:?}"
+        );
+        record.ringing_at = Some(record.received_at);
         let lines = logged(Level::INFO, || {
             commanded(&record, &progress, &mut rang);
             commanded(&record, &progress, &mut rang);

@@ -138,11 +138,11 @@ mod tests {
             let power: f64 = samples.iter().map(|sample| sample * sample).sum::<f64>() / 8.0;
             // Full load is 3.14 dBm0 (A-law), 3.17 (μ-law).
             let full = match law {
-                Law::A => 3.14,
-                Law::Mu => 3.17,
+                Law::A => 314.0,
+                Law::Mu => 317.0,
             };
             let peak = (power * 2.0).sqrt();
-            let level = 20.0 * (peak / 32_768.0).log10() + full;
+            let level = 20.0 * (peak / 32_768.0).log10() + full / 100.0;
             assert!(level.abs() < 0.2, "{law:?}: {level} dBm0");
             for (code, sample) in codes.into_iter().zip(samples) {
                 assert_eq!(law.encode(sample as i16), code);

@@ -134,7 +134,9 @@ impl Session {
         }
         self.warnings = self.warnings.wrapping_add(1);
         self.warning = Some(self.warnings);
-        let heard = self.flow(context.settings).is_some_and(|flow| flow.plays());
+        // A caller who has not described itself yet hears it from then on.
+        let flow = self.flow(context.settings);
+        let heard = flow.is_none_or(|flow| flow.plays());
         if heard {
             self.count("announcements", WARNING);
             self.install(context);

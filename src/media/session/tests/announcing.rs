@@ -326,3 +326,24 @@ fn a_codec_without_a_warning_is_counted() {
         Manner::Over([(9, Encoding::G722)].into_iter().collect())
     );
 }
+
+#[test]
+fn a_warning_waits_for_a_caller_who_is_not_described_yet() {
+    let mut bench = Bench::new();
+    bench.settings.recordings.credit_warning = recording(false);
+    bench.command(MediaCommand::Open {
+        trunk: IN,
+        offer: None,
+    });
+    bench.command(MediaCommand::Route(OUT));
+    bench.outputs();
+    bench.describe(Side::Callee, 1, Role::Offer, OFFER);
+    bench.command(MediaCommand::Start);
+    bench.outputs();
+    bench.command(MediaCommand::Warn(true));
+    let (counts, flow) = warned(&mut bench);
+    assert_eq!(counts, [("announcements", "credit_warning")]);
+    assert_eq!(flow, None);
+    let (_, flow) = bench.describe(Side::Caller, 1, Role::Answer, ANSWER);
+    assert!(flow.unwrap().plays());
+}
