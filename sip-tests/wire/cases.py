@@ -392,7 +392,7 @@ def _(t):
     t.record(trunk_out="carrier-out", sip_code="500")
 
 
-@case("trunks: OPTIONS take a trunk down and bring it back", outbound={"options_interval": "1s"})
+@case("trunks: OPTIONS take a trunk down and bring it back", outbound={"options_interval": "1s"}, sip={"workers": 3})
 def _(t):
     callee = t.phone("callee")
 
@@ -408,7 +408,13 @@ def _(t):
             a.invite(single(t))
             m = a.refused(503)
             t.check(not m.get("retry-after"), "no Retry-After")
-            t.record(reason="no_trunk")
+            record = t.record(reason="no_trunk")
+            lease = f"reference_id={record['reference_id']}"
+            ended = lambda: [line for line in t.g.log_tail(1 << 20).splitlines() if "call ended" in line]
+            t.becomes(lambda: [lease in line for line in ended()], [True], "the lease in the log's line of the end")
+    # Every worker learns of it, and one says so.
+    for said in ("trunk down", "trunk up"):
+        t.becomes(lambda: t.g.log_tail(1 << 20).count(said), 1, f"lines that say {said}")
 
 
 @case("trunks: 503 with Retry-After rests the trunk, then one call tries it", calls={"per_lease": 0},

@@ -6,7 +6,6 @@ use crate::api::neighbours::{self, BesideAnswer};
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
-use crate::engine::life;
 use crate::engine::signalling::Meter;
 use crate::engine::worker::Worker;
 use crate::media::flow::DropReason;
@@ -16,7 +15,7 @@ use crate::observe::{Buckets, Endpoints, Health, Metrics, Sink};
 use crate::relay::metrics::RelayMetrics;
 use crate::sip::message::Transport;
 use crate::transport::stream::Streams;
-use crate::transport::udp::UdpEndpoint;
+use crate::transport::udp::UdpSender;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -134,7 +133,6 @@ impl WorkerMeter {
 impl Meter for WorkerMeter {
     fn ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        life::ended(record);
     }
 
     fn count(&self, name: &'static str, label: &'static str) {
@@ -159,7 +157,7 @@ impl Meter for WorkerMeter {
         self.figures.line(waiting, began, lost);
     }
 
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams) {
+    fn observe(&self, worker: &Worker, endpoints: &[UdpSender], streams: &Streams) {
         let alive = worker.agent().alive();
         let counters = worker.agent().counters();
         self.figures
@@ -170,7 +168,7 @@ impl Meter for WorkerMeter {
             count(alive.client_transactions + alive.server_transactions),
             count(alive.dialogs),
         );
-        let waiting: usize = endpoints.iter().map(|endpoint| endpoint.waiting()).sum();
+        let waiting: usize = endpoints.iter().map(UdpSender::waiting).sum();
         self.figures.set_queue(count(waiting));
         self.figures.set_connections(
             count(streams.connections(Transport::Tcp)),

@@ -18,6 +18,7 @@ use crate::relay::Relay as _;
 use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
 use crate::sip::steering::Steering;
+use crate::transport::poll::Bell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -67,6 +68,7 @@ pub(super) fn parts(
     placed: &Placed<'_>,
     directory: Directory,
     sip: &[SocketAddr],
+    bells: &[Arc<Bell>],
     metrics: &Metrics,
 ) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
@@ -86,7 +88,7 @@ pub(super) fn parts(
     let agent = settings::agent(config, placed, sip)?;
     let counts = Counts::new(count, super::places::MOST_NAMES.into(), Instant::now());
     let mut workers = Vec::with_capacity(count);
-    for (handover, mut relay) in Handover::mesh(steering).into_iter().zip(relays) {
+    for (handover, mut relay) in Handover::mesh(steering, bells).into_iter().zip(relays) {
         let shard = handover.shard();
         let index = usize::from(shard.index());
         let mut ports = shares(config, &media, (index, count), &mut entropy);

@@ -15,7 +15,7 @@ const MOST_BYTES: u64 = (RATE * MAX_SECONDS * 2) as u64 + (1 << 20);
 ///
 /// # Errors
 /// What is wrong with a file: the key, its name, and why.
-pub fn load(config: &Config) -> Result<Recordings, String> {
+pub(super) fn load(config: &Config) -> Result<Recordings, String> {
     let announce = &config.announce;
     let read = |key: &str, file: &Option<std::path::PathBuf>| {
         let read = file.as_deref().map(read).transpose();
@@ -36,7 +36,7 @@ pub fn load(config: &Config) -> Result<Recordings, String> {
 
 /// What the call core is to know of them.
 #[must_use]
-pub fn lengths(recordings: &Recordings) -> call::Announcements {
+pub(super) fn lengths(recordings: &Recordings) -> call::Announcements {
     let length = |one: &Option<Arc<Recording>>| one.as_ref().map(|one| one.length());
     call::Announcements {
         no_lease: length(&recordings.no_lease),

@@ -176,6 +176,7 @@ fn agent_trunk(
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
         target: target.transpose()?,
+        certified: trunk.tls.require_client_cert,
         trusted: trunk.trusted,
         reliable: match trunk.reliable_provisionals {
             config::Reliability::Off => agent::Reliability::Off,

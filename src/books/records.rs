@@ -61,6 +61,9 @@ pub struct KeptAnswer {
     pub expires: UnixMillis,
 }
 
+/// First room for an encoding, bytes: most records fit.
+const ROOM: usize = 512;
+
 /// A record's stored value.
 #[must_use]
 pub fn encode<T: Stored>(record: &T) -> Bytes {
@@ -70,12 +73,15 @@ pub fn encode<T: Stored>(record: &T) -> Bytes {
     } else {
         VERSION
     };
+    let mut room = Vec::with_capacity(ROOM);
+    room.push(version);
     // Writing to memory cannot fail, and every record of ours has an encoding.
-    let mut bytes = postcard::to_extend(record, vec![version]).unwrap_or_default();
+    let mut bytes = postcard::to_extend(record, room).unwrap_or_default();
     if vouched == Some(false) {
         bytes.pop(); // the byte that says that nothing follows
     }
-    Bytes::from(bytes)
+    // Values are kept: not a byte more than there is.
+    Bytes::copy_from_slice(&bytes)
 }
 
 /// A stored value's record.

@@ -105,6 +105,21 @@ pub struct Environment<'a> {
     pub descriptor_limit: Option<u64>,
 }
 
+/// Something that is well-formed and cannot be used: only who makes use of it can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The trunk that it is of, by name.
+    pub trunk: Option<String>,
+    /// Its full key, or that within the trunk; empty where the file as a whole is meant.
+    pub key: String,
+    /// What was expected.
+    pub message: String,
+}
+
+/// Looks for what cannot be used in a configuration; it is told whether that has had no fault so far.
+/// Where it has, defaults stand in for what is wrong.
+pub type Further<'a> = &'a dyn Fn(&Config, bool) -> Vec<Unusable>;
+
 impl Environment<'static> {
     /// The process's own environment and file system. Relative paths start at the working
     /// directory.
@@ -124,9 +139,21 @@ impl Config {
     /// # Errors
     /// Every fault in it, or that it cannot be read.
     pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Self, Faults> {
+        Self::load_with(path, environment, &|_, _| Vec::new())
+    }
+
+    /// As [`Self::load`]; `further` finds what is wrong beyond the file's form.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        path: &Path,
+        environment: &Environment<'_>,
+        further: Further<'_>,
+    ) -> Result<Self, Faults> {
         let name = path.display().to_string();
         match (environment.file)(path) {
-            Ok(text) => Self::parse(&name, &text, environment),
+            Ok(text) => Self::parse_with(&name, &text, environment, further),
             Err(error) => Err(Faults::unreadable(&name, &error)),
         }
     }
@@ -136,6 +163,19 @@ impl Config {
     /// # Errors
     /// Every fault in it, sorted by line.
     pub fn parse(name: &str, text: &str, environment: &Environment<'_>) -> Result<Self, Faults> {
+        Self::parse_with(name, text, environment, &|_, _| Vec::new())
+    }
+
+    /// As [`Self::parse`]; `further` finds what is wrong beyond the file's form.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        environment: &Environment<'_>,
+        further: Further<'_>,
+    ) -> Result<Self, Faults> {
         let document = reader::Document::parse(text);
         let reader = Reader::new(&document, environment);
         reader.check_keys();
@@ -158,7 +198,10 @@ impl Config {
             identity: identity::read(&root.section("identity")),
         };
         check::across(&config, &root, environment);
-        identity::across(&config, &root.section("identity"));
+        identity::across(&config, &root);
+        for unusable in further(&config, reader.is_sound()) {
+            root.fault_of(unusable);
+        }
         reader.finish(name).map(|()| config)
     }
 

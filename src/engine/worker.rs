@@ -348,7 +348,8 @@ impl Worker {
         let was_up = trunks.is_up(trunk, now.mono);
         tell(trunks);
         let is_up = trunks.is_up(trunk, now.mono);
-        if was_up != is_up {
+        // All workers learn of it; one says so.
+        if was_up != is_up && self.parts.index == 0 {
             super::life::trunk(trunks.get(trunk).map_or("", |trunk| &trunk.name), is_up);
         }
     }

@@ -102,7 +102,8 @@ fn bench(server: &Server, settings: Settings) -> Bench {
     let counted: Arc<Mutex<Vec<_>>> = Arc::default();
     let log = Arc::clone(&counted);
     let count = move |event, detail| log.lock().unwrap().push((event, detail));
-    let (answers, judgements) = mpsc::unbounded_channel();
+    let (sender, judgements) = mpsc::unbounded_channel();
+    let answers = Arc::new(move |judgement| sender.send(judgement).unwrap_or(()));
     Bench {
         handle: start(Some(settings), Box::new(count)).unwrap(),
         answers,

@@ -374,6 +374,12 @@ pub const CPU_SECONDS: Row = counter(
 );
 /// Threads.
 pub const THREADS: Row = gauge("leasebridge_threads", &[], "Threads of the process.");
+/// Certificates.
+pub const CERTIFICATE_EXPIRY: Row = gauge(
+    "leasebridge_certificate_expiry_timestamp_seconds",
+    &["certificate"],
+    "When a certificate that we show ends, in Unix time.",
+);
 /// Version.
 pub const BUILD: Row = gauge(
     "leasebridge_build_info",
@@ -392,7 +398,9 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_dropped", "foreign-response"),
     ("sip_dropped", "foreign-dialog"),
     ("sip_dropped", "shed-ack"),
+    ("sip_dropped", "refused-ack"),
     ("sip_refused", "unknown-source"),
+    ("sip_refused", "no-certificate"),
     ("sip_refused", "malformed"),
     ("sip_refused", "screening"),
     ("sip_refused", "draining"),
@@ -516,6 +524,7 @@ pub const ALL: &[Row] = &[
     MEMORY,
     CPU_SECONDS,
     THREADS,
+    CERTIFICATE_EXPIRY,
     BUILD,
 ];
 

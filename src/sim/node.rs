@@ -611,6 +611,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
             identity: weather.identity,
+            certified: false,
             sign: true,
             session_policy: agent::SessionPolicy {
                 expires_seconds: SESSION_SECONDS,

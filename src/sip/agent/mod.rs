@@ -31,6 +31,7 @@ mod caller_early;
 mod caller_id;
 mod caller_leg;
 mod calls;
+mod certified;
 mod challenge;
 mod compose;
 mod core;
@@ -351,7 +352,10 @@ impl Agent {
     ) {
         let source = self.core.sources.find(path.remote.ip());
         if source == Source::Unknown {
-            return self.on_unknown(&datagram, path);
+            return self.on_unknown(method, &datagram, path);
+        }
+        if self.lacks_certificate(source, path) {
+            return self.refuse_uncertified(method, &datagram, path);
         }
         let shedding = shed || self.draining || self.core.transactions.is_full();
         let may_call = method == Method::Invite && matches!(source, Source::Inbound(_));
@@ -373,7 +377,7 @@ impl Agent {
         }
         match codec::parse(datagram.clone()) {
             Ok(message) if !self.is_welcome(source, &message, path) => {
-                self.on_unknown(&datagram, path);
+                self.on_unknown(method, &datagram, path);
             }
             Ok(message) if self.is_party(&message, path) == Some(false) => {
                 self.turn_away(&message, path);
@@ -445,14 +449,17 @@ impl Agent {
         let tag = Tag::read(message.to_tag());
         let place = tag.and_then(|tag| self.core.dialogs.get(&tag).copied());
         if let Some(place) = place {
-            return Some(self.is_peer(place, path));
+            return Some(self.is_peer(place, path) && self.has_shown(place, path));
         }
         if message.method() != Method::Cancel {
             return None;
         }
         let (id, back) = self.core.transactions.invite_of(message)?;
         Some(match self.core.owners.get(&id) {
-            Some(core::Owner::Invited(key)) => self.is_peer((*key, Side::Caller), path),
+            Some(core::Owner::Invited(key)) => {
+                let place = (*key, Side::Caller);
+                self.is_peer(place, path) && self.has_shown(place, path)
+            }
             _ => {
                 let sources = &self.core.sources;
                 sources.is_same_end(back.remote.ip(), path.remote.ip())
@@ -482,11 +489,19 @@ impl Agent {
 
     /// Nobody's request, or one that only an inbound trunk may bring: dropped or 403
     /// (sip-bridging 1).
-    fn on_unknown(&mut self, datagram: &[u8], path: Path) {
+    fn on_unknown(&mut self, method: Method, datagram: &[u8], path: Path) {
         if !self.core.settings.refuse_unknown {
             return self.core.count("sip_dropped", "unknown-source");
         }
+        if method == Method::Ack {
+            return self.core.count("sip_dropped", "refused-ack");
+        }
         self.core.count("sip_refused", "unknown-source");
+        self.forbid(datagram, path);
+    }
+
+    /// 403, of which nothing is kept.
+    fn forbid(&mut self, datagram: &[u8], path: Path) {
         let tag = Tag::draw(&mut *self.core.entropy).to_string();
         let refusal = codec::refuse(datagram, 403, codec::phrase(403), &[], &tag, path);
         if let Some((bytes, path)) = refusal {

@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 /// Wrong passwords of one name from one address within [`GUESSES_FOR`]; beyond it credentials of
 /// that name from there are not looked at.
 const MOST_GUESSES: u32 = 10;
+/// A worker's share of them at least: one slip is no guessing.
+const LEAST_GUESSES: u32 = 2;
 const GUESSES_FOR: Duration = Duration::from_secs(10);
 /// Most names and addresses whose wrong passwords are counted.
 const MOST_GUESSERS: usize = 4096;
@@ -70,12 +72,17 @@ pub struct Gate {
     /// Wrong passwords, by address and name (of the configured ones; others count together), with
     /// when the first came.
     guesses: BTreeMap<(IpAddr, Option<u16>), (Instant, u32)>,
+    most_guesses: u32,
 }
 
 impl Gate {
-    /// With a key that is drawn now.
-    pub fn draw(entropy: &mut dyn Entropy, now: Instant) -> Self {
+    /// With a key that is drawn now, for one of so many workers: a guesser whose requests are dealt out
+    /// among them is to have no more tries than with one, as far as whole numbers go.
+    pub fn draw(entropy: &mut dyn Entropy, workers: u16, now: Instant) -> Self {
         Self {
+            most_guesses: MOST_GUESSES
+                .div_ceil(u32::from(workers).max(1))
+                .max(LEAST_GUESSES),
             nonces: Nonces::draw(entropy, now),
             window: Window::default(),
             guesses: BTreeMap::new(),
@@ -151,7 +158,7 @@ impl Gate {
             self.guesses.remove(&guesser);
             return false;
         }
-        count >= MOST_GUESSES
+        count >= self.most_guesses
     }
 
     fn note_guess(&mut self, guesser: (IpAddr, Option<u16>), now: Instant) {

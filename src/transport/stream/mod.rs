@@ -18,6 +18,7 @@
     )
 )]
 
+mod complaint;
 mod connection;
 mod dialling;
 mod ending;
@@ -33,6 +34,7 @@ pub use tls::{Identity, PeerTls, Tls, TlsSettings};
 use crate::sip::codec::ParseError;
 use crate::sip::message::{Path, Transport};
 use bytes::Bytes;
+use complaint::Complaints;
 use connection::{Connection, State, is_answered, is_final};
 use dialling::Backoffs;
 use epoll::{Epoll, Interest};
@@ -139,6 +141,7 @@ pub struct Streams {
     deadlines: BTreeSet<(Instant, u64)>,
     dirty: Vec<u64>,
     failed: VecDeque<Path>,
+    complaints: Complaints,
     counts: [u64; Ending::ALL.len()],
     scratch: Box<[u8]>,
 }
@@ -173,6 +176,7 @@ impl Streams {
             deadlines: BTreeSet::new(),
             dirty: Vec::new(),
             failed: VecDeque::new(),
+            complaints: Complaints::default(),
             counts: [0; Ending::ALL.len()],
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         })
@@ -220,12 +224,23 @@ impl Streams {
         Ok(local)
     }
 
-    /// Puts other certificates and rules in force: connections from now on use them, those that
-    /// are there stay.
-    pub fn reload(&mut self, mut tls: Tls) {
+    /// Puts other certificates and rules in force: connections from now on use them. Those that
+    /// are there stay, but for those that were not asked for a certificate which is required now.
+    pub fn reload(&mut self, mut tls: Tls, now: Instant) {
         tls.keep_located(&self.tls);
         self.tls = tls;
         self.backoffs = Backoffs::default();
+        let tls = &self.tls;
+        let unproven = self.table.numbers(|connection| {
+            let from = connection.paths.first().map(|path| path.remote.ip());
+            connection.is_unproven() && from.is_some_and(|from| tls.requires(from))
+        });
+        for number in unproven {
+            if let Some(connection) = self.table.get(number) {
+                connection.why = Some("a certificate is required now".into());
+            }
+            self.end(number, Ending::Handshake, now);
+        }
     }
 
     /// A target has been found at other addresses: connections there are its.
@@ -479,6 +494,7 @@ impl Streams {
         };
         connection.close();
         self.count(ending);
+        self.complaints.note(&connection, ending, now);
         let dialled = matches!(connection.state, State::Connecting | State::Handshaking);
         for path in &connection.paths {
             self.failed.push_back(*path);

@@ -63,6 +63,14 @@ impl Table {
             .filter_map(|slot| slot.connection.as_deref())
     }
 
+    /// Numbers of those that are meant.
+    pub(super) fn numbers(&self, meant: impl Fn(&Connection) -> bool) -> Vec<u64> {
+        let all = self.slots.iter().zip(0_u32..);
+        all.filter(|(slot, _)| slot.connection.as_deref().is_some_and(&meant))
+            .map(|(slot, place)| number(place, slot.uses))
+            .collect()
+    }
+
     pub(super) fn find(&self, path: Path) -> Option<u64> {
         self.by_path.get(&path).copied()
     }

@@ -473,9 +473,10 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
     let mut caller = secure(tls(ca.identity("x.example"), peer_tls(&ca)));
     let mut callee = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
     assert!(call(&mut caller, &mut callee).is_empty());
-    callee
-        .streams
-        .reload(tls(ca.identity("wrong.example"), peer_tls(&ca)));
+    callee.streams.reload(
+        tls(ca.identity("wrong.example"), peer_tls(&ca)),
+        Instant::now(),
+    );
     assert!(
         call(&mut caller, &mut callee).is_empty(),
         "the old one holds"
@@ -483,6 +484,71 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
     let mut another = secure(tls(ca.identity("x.example"), peer_tls(&ca)));
     assert!(call(&mut another, &mut callee).contains(&"handshake"));
     assert_eq!(callee.ears.got.len(), 2);
+}
+
+#[test]
+fn whoever_was_not_asked_for_a_certificate_goes_when_one_is_required() {
+    let ca = Authority::new();
+    let with = |name: &str, required| {
+        let peer = PeerTls {
+            require_client_cert: required,
+            identity: (name == "x.example").then(|| ca.identity(name)),
+            ..peer_tls(&ca)
+        };
+        tls(ca.identity("gw.example"), peer)
+    };
+    let mut callee = secure(with("gw.example", false));
+    let mut caller = secure(with("x.example", false));
+    assert!(call(&mut caller, &mut callee).is_empty());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
+    callee.until(|callee| callee.counted == [("handshake", 1)]);
+    callee.counted.clear();
+    // The certificate is shown to who asks for it; then the connection stays.
+    caller.until(|caller| caller.counted == [("peer", 1)]);
+    caller.counted.clear();
+    assert!(call(&mut caller, &mut callee).is_empty());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
+    assert!(call(&mut caller, &mut callee).is_empty());
+    assert_eq!(callee.streams.connections(Transport::Tls), 1);
+}
+
+/// The narrowest network decides, and where there is none, where a trunk is called.
+#[test]
+fn networks_that_overlap_are_decided_by_the_narrowest() {
+    let ca = Authority::new();
+    let peer = |length, require_client_cert, targets: &[&str]| PeerTls {
+        sources: vec![("127.0.0.0".parse().unwrap(), length)],
+        targets: targets.iter().map(|one| one.parse().unwrap()).collect(),
+        require_client_cert,
+        ..peer_tls(&ca)
+    };
+    let with = |peers| {
+        Tls::new(TlsSettings {
+            server: Some(ca.identity("gw.example")),
+            client_ca: Vec::new(),
+            peers,
+        })
+        .unwrap()
+    };
+    let from = |text: &str| text.parse().unwrap();
+    for turned in [false, true] {
+        let mut peers = vec![
+            peer(24, true, &["192.0.2.1"]),
+            peer(8, false, &["192.0.2.1"]),
+        ];
+        if turned {
+            peers.reverse();
+        }
+        let tls = with(peers);
+        assert!(tls.requires(from("127.0.0.1")));
+        assert!(!tls.requires(from("127.0.1.1")));
+        assert!(tls.requires(from("192.0.2.1")));
+        assert!(!tls.requires(from("192.0.2.2")));
+    }
 }
 
 #[test]

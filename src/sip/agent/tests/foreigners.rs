@@ -22,6 +22,7 @@ fn three_trunks() -> Settings {
         account: None,
         login: None,
         identity: IdentityPolicy::Off,
+        certified: false,
         sign: true,
         session_policy: SessionPolicy::default(),
     }));

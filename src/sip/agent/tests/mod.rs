@@ -4,6 +4,7 @@
 mod admission;
 mod answering;
 mod cancelling;
+mod certifying;
 mod challenging;
 mod ending;
 mod foreigners;
@@ -118,6 +119,7 @@ fn settings() -> Settings {
                 account: None,
                 login: None,
                 identity: IdentityPolicy::Off,
+                certified: false,
                 sign: true,
                 session_policy: SessionPolicy::default(),
             }),
@@ -132,6 +134,7 @@ fn settings() -> Settings {
                 account: None,
                 login: None,
                 identity: IdentityPolicy::Off,
+                certified: false,
                 sign: true,
                 session_policy: SessionPolicy::default(),
             }),
