@@ -338,6 +338,7 @@ fn a_warning_waits_for_a_caller_who_is_not_described_yet() {
     bench.command(MediaCommand::Route(OUT));
     bench.outputs();
     bench.describe(Side::Callee, 1, Role::Offer, OFFER);
+    bench.command(MediaCommand::Select(Fork(1)));
     bench.command(MediaCommand::Start);
     bench.outputs();
     bench.command(MediaCommand::Warn(true));
