@@ -123,6 +123,31 @@ def _(t):
     t.equal(t.g.records(0), [], "records")
 
 
+@case("trunks: a made-up answer sends nothing anywhere", **SECOND)
+def _(t):
+    caller, callee = t.sides()
+    victim, g = t.phone("second"), caller.gateway
+    for n, phone in enumerate([caller, callee] * 10):
+        tag = "".join("bcdfghjklmnpqrst"[(n * 7 + k * 3) % 16] for k in range(16))
+        phone.send(build("SIP/2.0 200 OK", [
+            f"Via: SIP/2.0/UDP {g[0]}:{g[1]};branch=z9hG4bKmadeup{n}", f"From: <sip:x@{g[0]}>;tag={tag}", "To: <sip:y@z>;tag=1",
+            f"Call-ID: madeup{n}", "CSeq: 1 INVITE", f"Contact: <sip:v@{victim.host}>"]))
+    for phone in (victim, caller, callee):
+        phone.silent()
+
+
+@case("trunks: unknown_source 403 says nothing to a request that no answer would belong to", sip={"unknown_source": "403"})
+def _(t):
+    stranger = t.phone("stranger")
+    lines = [f"Via: SIP/2.0/UDP {stranger.host};branch=z9hG4bKodd", f"From: <sip:x@{stranger.ip}>;tag=o", "To: <sip:y@z>",
+             "Call-ID: odd", "CSeq: 1 OPTIONS", "Max-Forwards: 70"]
+    for missing in range(5):
+        stranger.send(build("OPTIONS sip:y@z SIP/2.0", lines[:missing] + lines[missing + 1:]))
+    stranger.silent()
+    stranger.send(build("OPTIONS sip:y@z SIP/2.0", lines))
+    stranger.expect(403)
+
+
 @case("trunks: a dialog's peer is heard from an address that no trunk lists, a stranger is not")
 def _(t):
     caller, callee = t.sides()

@@ -9,6 +9,7 @@ use crate::call::routing::Trunks;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
+use crate::engine::digest_memory::SharedMemory;
 use crate::engine::handover::Handover;
 use crate::engine::worker::Parts;
 use crate::media;
@@ -17,6 +18,7 @@ use crate::observe::Metrics;
 use crate::relay::Relay as _;
 use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
+use crate::sip::digest::{Gate, Nonces};
 use crate::sip::steering::Steering;
 use crate::transport::poll::Bell;
 use std::net::SocketAddr;
@@ -87,6 +89,7 @@ pub(super) fn parts(
     super::meter::observe_relay(metrics, threads.metrics());
     let agent = settings::agent(config, placed, sip)?;
     let counts = Counts::new(count, super::places::MOST_NAMES.into(), Instant::now());
+    let gate = gates(&mut entropy);
     let mut workers = Vec::with_capacity(count);
     for (handover, mut relay) in Handover::mesh(steering, bells).into_iter().zip(relays) {
         let shard = handover.shard();
@@ -102,7 +105,9 @@ pub(super) fn parts(
         }
         let parts = Parts {
             index: shard.index(),
-            agent: Agent::new(agent.clone(), Box::new(super::entropy::System)).at(shard),
+            agent: Agent::new(agent.clone(), Box::new(super::entropy::System))
+                .at(shard)
+                .behind(gate()),
             settings: call::Settings {
                 announcements: recordings::lengths(&media.recordings),
                 ..settings::call(config)
@@ -125,6 +130,13 @@ pub(super) fn parts(
         agent,
         threads,
     })
+}
+
+/// What lets credentials in: of each worker one, with one key and one memory.
+fn gates(entropy: &mut dyn agent::Entropy) -> impl Fn() -> Gate + use<> {
+    let nonces = Nonces::draw(entropy, Instant::now());
+    let memory = SharedMemory::default();
+    move || Gate::new(nonces.clone(), Box::new(memory.clone()))
 }
 
 /// One worker's share of the media ports.

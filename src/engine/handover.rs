@@ -40,6 +40,8 @@ pub enum Handed {
     Failed(Path),
     /// Something was learnt of a trunk.
     Heard(TrunkId, Heard),
+    /// What was learnt of a hop.
+    HopNews(Path, Option<Instant>),
 }
 
 /// What one worker handed over in a turn.

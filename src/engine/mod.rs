@@ -15,6 +15,7 @@
 pub mod books_adapter;
 pub mod books_thread;
 pub mod clock;
+pub mod digest_memory;
 pub mod handover;
 pub mod intake;
 mod life;

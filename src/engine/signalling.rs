@@ -460,6 +460,10 @@ impl Loop {
                     Output::Verify(key, passport) => self.verify(key, passport, now),
                     Output::Ended(record) => self.meter.ended(&record),
                     Output::Count(name, label) => self.meter.count(name, label),
+                    Output::HopNews(path, until) => {
+                        let news = Handed::HopNews(path, until);
+                        self.intake.handover.tell(&news);
+                    }
                     Output::Heard(trunk, heard) => {
                         self.intake.handover.tell(&Handed::Heard(trunk, heard));
                     }

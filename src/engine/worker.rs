@@ -56,6 +56,8 @@ pub enum Output {
     Count(&'static str, &'static str),
     /// Something of a trunk that other workers are to know.
     Heard(TrunkId, Heard),
+    /// Of a hop: until when it rests, or that it does not.
+    HopNews(Path, Option<Instant>),
 }
 
 /// What a worker learns of a trunk.
@@ -205,6 +207,13 @@ impl Worker {
     /// Another worker has learnt something of a trunk.
     pub fn heard(&mut self, trunk: TrunkId, heard: Heard, now: Now) {
         self.watch_trunk(trunk, now, |trunks| heard.tell(trunk, trunks, now));
+    }
+
+    /// Another worker has learnt something of a hop.
+    pub fn hop_news(&mut self, path: Path, until: Option<Instant>, now: Now) {
+        let news = agent::Input::HopNews(path, until);
+        self.parts.agent.handle(news, now);
+        self.drain_agent(now);
     }
 
     /// Ends every call.

@@ -274,7 +274,7 @@ impl Node {
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
                 Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
-                Output::Count(..) | Output::Heard(..) => {}
+                Output::Count(..) | Output::Heard(..) | Output::HopNews(..) => {}
             }
         }
         moved

@@ -36,10 +36,9 @@ impl Agent {
             return true;
         };
         let core = &mut self.core;
-        let workers = core.shard.steering().workers();
         let gate = core
             .gate
-            .get_or_insert_with(|| Box::new(Gate::draw(&mut *core.entropy, workers, now)));
+            .get_or_insert_with(|| Box::new(Gate::draw(&mut *core.entropy, now)));
         let address = path.remote.ip().to_canonical();
         let verdict = gate.check(
             (message, method(message)),

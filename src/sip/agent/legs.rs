@@ -51,7 +51,7 @@ impl Legs {
         core: &mut Core,
         now: Instant,
     ) -> Self {
-        let tag = Tag::draw(&mut *core.entropy);
+        let tag = core.tag(message.call_id());
         let trunk = match core.sources.find(path.remote.ip()) {
             Source::Inbound(trunk) => Some(trunk),
             Source::Peer | Source::Unknown => None,

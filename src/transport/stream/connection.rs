@@ -62,6 +62,8 @@ pub(super) struct Connection {
     pub(super) accepted: bool,
     /// Its address was no trunk's when it came.
     pub(super) stranger: bool,
+    /// The trunk that has one fewer for it.
+    pub(super) trunk: Option<u16>,
     stream: Stream,
     out: VecDeque<Bytes>,
     waiting: usize,
@@ -74,7 +76,7 @@ pub(super) struct Connection {
     pub(super) active: Instant,
     /// When the message under way began.
     pub(super) started: Option<Instant>,
-    /// Something whole has come.
+    /// A whole message has come.
     pub(super) heard: bool,
     /// Requests that have no final answer yet, as far as it is seen here.
     pub(super) owed: u32,
@@ -97,6 +99,7 @@ impl Connection {
             paths: smallvec::smallvec![path],
             accepted: false,
             stranger: false,
+            trunk: None,
             stream: Stream::default(),
             out: VecDeque::new(),
             waiting: 0,
@@ -298,8 +301,8 @@ impl Connection {
             Part::Broken(error) => broken = Some(error),
         });
         self.owed = owed;
+        self.heard |= whole;
         if whole || ping {
-            self.heard = true;
             self.active = now;
             self.started = None;
         }

@@ -69,7 +69,11 @@ const LISTENERS: u64 = 1 << 63;
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections of one address of a trunk.
+    /// Of these, connections that came: what is left is for those that are dialled.
+    pub accepted: usize,
+    /// Connections that came of one trunk that must leave room for others.
+    pub per_trunk: usize,
+    /// Connections of one address of a trunk (one /64 of IPv6).
     pub per_address: usize,
     /// Connections of one address that no trunk lists, where such are taken at all.
     pub per_stranger: usize,
@@ -91,6 +95,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            accepted: 768,
+            per_trunk: 384,
             per_address: 256,
             per_stranger: 4,
             strangers: 64,
@@ -118,6 +124,10 @@ pub enum Standing {
 pub trait Receiver {
     /// Who is at an address.
     fn standing(&mut self, address: IpAddr) -> Standing;
+    /// The trunk at an address, if it must leave room for others.
+    fn trunk(&mut self, _address: IpAddr) -> Option<u16> {
+        None
+    }
     /// A whole message came.
     fn message(&mut self, bytes: Bytes, path: Path);
     /// What came is no message, and nothing that follows it can be told apart.
@@ -588,8 +598,13 @@ impl Streams {
         if standing == Standing::Unwanted {
             return Err(Ending::Stranger);
         }
-        if self.table.len() >= self.limits.connections {
+        let limits = &self.limits;
+        if self.table.len() >= limits.connections || self.table.came() >= limits.accepted {
             return Err(Ending::Full);
+        }
+        let trunk = receiver.trunk(address);
+        if trunk.is_some_and(|trunk| self.table.accepted_of(trunk) >= limits.per_trunk) {
+            return Err(Ending::Share);
         }
         let stranger = standing == Standing::Stranger;
         let share = if stranger {
@@ -615,6 +630,7 @@ impl Streams {
         let mut connection = Connection::new(socket, path, state, session, now);
         connection.accepted = true;
         connection.stranger = stranger;
+        connection.trunk = trunk;
         self.enter(connection)
     }
 

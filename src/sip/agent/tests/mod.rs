@@ -22,6 +22,7 @@ mod reliable_callee;
 mod reliable_caller;
 mod routes;
 mod setting_up;
+mod stray_answers;
 mod streaming;
 mod updating;
 mod vouching;
@@ -159,6 +160,8 @@ struct World {
     counted: Vec<(&'static str, &'static str)>,
     /// What was said of trunks' hops: trunk, how many, how many usable.
     hops: Vec<(TrunkId, usize, usize)>,
+    /// What other workers are to know of hops.
+    news: Vec<(Path, Option<Instant>)>,
     /// Where descriptions came from, oldest first.
     peers: Vec<(Side, IpAddr)>,
 }
@@ -178,6 +181,7 @@ impl World {
             said: VecDeque::new(),
             counted: Vec::new(),
             hops: Vec::new(),
+            news: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -207,6 +211,7 @@ impl World {
                     usable,
                     ..
                 } => self.hops.push((trunk, total, usable)),
+                Output::HopNews(path, until) => self.news.push((path, until)),
                 Output::Peer(_, side, address) => self.peers.push((side, address)),
                 other => self.said.push_back(other),
             }
