@@ -53,6 +53,7 @@ fn passage(source: SourceRule) -> Passage {
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
+        play: None,
     };
     Passage::new(flow, 0)
 }

@@ -17,6 +17,7 @@ mod meter;
 mod parts;
 pub mod places;
 mod preflight;
+mod recordings;
 pub mod settings;
 pub mod signals;
 mod streams;

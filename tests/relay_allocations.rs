@@ -73,6 +73,7 @@ fn a_packet_allocates_nothing() {
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: Some(Duration::from_secs(60)),
+        play: None,
     };
     let to = flow.end(Side::Caller).ports.local(Port::Rtp);
     relay.install(FlowId(1), flow);

@@ -126,7 +126,7 @@ BOTH_SIDES = {"1 options", "3 directions", "3 zero", "3 codec", "3 address", "3 
 LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
 cannot be had from outside without slowing the whole machine; `an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not` has it, and draining
 takes the same way); how a trunk comes back after its rest or its OPTIONS, and how weights share many calls out (`sip-tests/wire`
-and `sip-tests/failover`); announcements and T.38 (next version)."""
+and `sip-tests/failover`); announcements (`sip-tests/wire`); T.38 (next version)."""
 HEAD = """# What the SIPp cases cover
 
 A row for each row of sip-bridging's admission table and each clause of its sections on trunks and on the two legs. Every

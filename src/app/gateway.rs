@@ -4,6 +4,7 @@ use super::certificates::Expiries;
 use super::meter::WorkerMeter;
 use super::parts::{WorkerParts, directory, parts};
 use super::places::Places;
+use super::recordings;
 use super::settings;
 use super::verification;
 use super::watch::{self, DataDirectory};
@@ -12,12 +13,14 @@ use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
 use crate::books::command::{CallNotice, Command, Idempotency, Reply};
 use crate::books::{Books, Lookup};
+use crate::call;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
 use crate::engine::handover::Handover;
 use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Update, Worker};
+use crate::media;
 use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
@@ -199,6 +202,7 @@ impl Gateway {
         let pool = settings::pool(&config)?;
         let certificates = super::streams::tls(&config, &placed)?;
         let verifying = verification::settings(&config)?;
+        let recordings = recordings::load(&config)?;
         let made = self.signalling.iter();
         let made = made.map(|_| Tls::new(certificates.clone()));
         let tls: Vec<Tls> = made.collect::<Result<_, _>>()?;
@@ -208,9 +212,15 @@ impl Gateway {
         for (one, tls) in self.signalling.iter().zip(tls) {
             let update = Update {
                 agent: agent.clone(),
-                settings: settings::call(&config),
+                settings: call::Settings {
+                    announcements: recordings::lengths(&recordings),
+                    ..settings::call(&config)
+                },
                 trunks: settings::trunks(&placed),
-                media: settings::media(&config, &placed),
+                media: media::settings::Settings {
+                    recordings: recordings.clone(),
+                    ..settings::media(&config, &placed)
+                },
                 directory: directory(&config, &placed, &plan, &self.lookup),
             };
             let told = one.tell(Control::Certificates(Box::new(tls)))

@@ -141,10 +141,11 @@ impl Meter for WorkerMeter {
     }
 
     fn count(&self, name: &'static str, label: &'static str) {
-        if name == "guard_hits" {
-            self.metrics.sip_guard_hit();
-        } else {
-            self.metrics.sip_event(name, label);
+        match name {
+            "guard_hits" => self.metrics.sip_guard_hit(),
+            "announcements" => self.metrics.announcement(label, "played"),
+            "announcements_refused" => self.metrics.announcement(label, "refused"),
+            _ => self.metrics.sip_event(name, label),
         }
     }
 

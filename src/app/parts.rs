@@ -1,8 +1,9 @@
 //! What the signalling workers are made of, from the configuration.
 
 use super::places::Placed;
-use super::settings;
+use super::{recordings, settings};
 use crate::books::Lookup;
+use crate::call;
 use crate::call::caps::{Counts, Share};
 use crate::call::routing::Trunks;
 use crate::config::Config;
@@ -73,7 +74,8 @@ pub(super) fn parts(
     metrics: &Metrics,
 ) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
-    let media = settings::media(config, placed);
+    let mut media = settings::media(config, placed);
+    media.recordings = recordings::load(config)?;
     let steering = Steering::new(agent::Entropy::next(&mut entropy), config.sip.workers);
     let count = usize::from(steering.workers());
     for network in &media.networks {
@@ -106,7 +108,10 @@ pub(super) fn parts(
             agent: Agent::new(agent.clone(), Box::new(super::entropy::System))
                 .at(shard)
                 .behind(gate()),
-            settings: settings::call(config),
+            settings: call::Settings {
+                announcements: recordings::lengths(&media.recordings),
+                ..settings::call(config)
+            },
             trunks,
             media: media.clone(),
             ports,

@@ -3,7 +3,7 @@
 //! opens or writes, so that `check` knows what `serve` would say.
 
 use super::places::Places;
-use super::{settings, streams, verification};
+use super::{recordings, settings, streams, verification};
 use crate::config::{Config, Unusable, keys};
 use crate::transport::stream::Tls;
 
@@ -13,7 +13,9 @@ use crate::transport::stream::Tls;
 pub fn unusable(config: &Config, sound: bool) -> Vec<Unusable> {
     let signer = verification::signer(config).err();
     let verifying = verification::settings(config).err();
-    let mut found: Vec<Unusable> = signer.into_iter().chain(verifying).map(placed).collect();
+    let recordings = recordings::load(config).err();
+    let of_files = signer.into_iter().chain(verifying).chain(recordings);
+    let mut found: Vec<Unusable> = of_files.map(placed).collect();
     if sound && found.is_empty() {
         found.extend(rest(config).err().map(placed));
     }
@@ -108,6 +110,10 @@ mod tests {
             (
                 "[identity]\nroots = \"root.pem\"\nfetch_ca = \"empty\"\n".to_owned(),
                 "f.toml:3: identity.fetch_ca: ",
+            ),
+            (
+                "[announce]\nno_lease = \"/no/such.wav\"\n".to_owned(),
+                "f.toml:2: announce.no_lease: /no/such.wav: no such file",
             ),
         ] {
             let found = faults(&text);

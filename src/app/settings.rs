@@ -73,7 +73,7 @@ pub fn books(config: &Config, plan: &Arc<Plan>) -> books::Settings {
     }
 }
 
-/// The call's.
+/// The call's, without recordings.
 #[must_use]
 pub fn call(config: &Config) -> call::Settings {
     call::Settings {
@@ -83,6 +83,8 @@ pub fn call(config: &Config) -> call::Settings {
         no_lease: config.calls.no_lease,
         no_credit: config.calls.no_credit,
         verdict_timeout: config.identity.verdict_timeout,
+        announcements: call::Announcements::default(),
+        credit_warning: config.billing.credit_warning,
     }
 }
 
@@ -247,7 +249,7 @@ pub fn trunk_emergency(placed: &Placed<'_>) -> Vec<Vec<Box<str>>> {
     placed.iter().map(one).collect()
 }
 
-/// Media rules.
+/// Media rules, without recordings.
 #[must_use]
 pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
     let networks = config.media.addresses.iter().map(|address| media::Network {
@@ -275,6 +277,7 @@ pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
         networks: networks.collect(),
         trunks: placed.iter().map(|one| one.map(trunk)).collect(),
         timeout: config.media.timeout.unwrap_or_default(),
+        recordings: crate::media::recording::Recordings::default(),
     }
 }
 

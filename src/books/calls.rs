@@ -95,6 +95,11 @@ impl Books {
                 blocks,
                 asked: now.mono,
             }),
+            LedgerCommand::Look(blocks) => {
+                let event = BooksEvent::Covered(self.ledger.reach(&call_id, blocks));
+                let notice = CallNotice { worker, key, event };
+                self.outputs.push_back(Output::Notice(notice));
+            }
             LedgerCommand::Close(record) => {
                 self.forget_admission(call_id);
                 self.close(Close {

@@ -65,6 +65,7 @@ impl Call {
             context.trunks.release(trunk);
         }
         self.setup = None;
+        self.announcing = None;
         self.meter = None;
         if self.media == Media::Open {
             self.media = Media::Closing;

@@ -160,7 +160,7 @@ impl Call {
                 }));
                 self.vouch(invite.presented, now, context);
             }
-            Err(refusal) => self.refuse(refusal, now, context),
+            Err(refusal) => self.refuse_aloud(refusal, invite.offer, now, context),
         }
     }
 
@@ -180,7 +180,8 @@ impl Call {
             }
             Input::Books(BooksEvent::Refused(refusal)) => {
                 self.closing.awaits_books = false;
-                self.refuse(refusal, now, context);
+                let offer = self.setup.as_mut().and_then(|setup| setup.offer.take());
+                self.refuse_aloud(refusal, offer, now, context);
             }
             other => self.unanswered(other, now, context),
         }
@@ -269,13 +270,18 @@ impl Call {
 
     /// A row of sip-bridging 2 failed.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now, context: &mut Context<'_>) {
+        self.end(Self::refusal(refusal, context), now, context);
+    }
+
+    /// How a refused call ends.
+    pub(super) fn refusal(refusal: Refusal, context: &Context<'_>) -> End {
         let mut end = End::gateway(Reason::from(refusal));
         match refusal {
             Refusal::NoLease => end.cause = configured(end.cause, context.settings.no_lease),
             Refusal::NoCredit => end.cause = configured(end.cause, context.settings.no_credit),
             _ => {}
         }
-        self.end(end, now, context);
+        end
     }
 
     /// The record's part of an admission.
@@ -636,7 +642,7 @@ impl Call {
 }
 
 /// Whether a trunk lets early media pass.
-fn passes_early(trunk: Option<TrunkId>, context: &Context<'_>) -> bool {
+pub(super) fn passes_early(trunk: Option<TrunkId>, context: &Context<'_>) -> bool {
     trunk
         .and_then(|id| context.trunks.get(id))
         .is_none_or(|trunk| trunk.early_media)

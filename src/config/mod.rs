@@ -23,6 +23,7 @@
     )
 )]
 
+mod announce;
 mod check;
 mod digest;
 mod fault;
@@ -42,6 +43,7 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announce;
 pub use digest::{Digest, DigestAlgorithm, User};
 pub use fault::{Fault, Faults};
 pub use http::{Algorithm, Client, Http, Key, Scope, Tls};
@@ -89,6 +91,8 @@ pub struct Config {
     pub records: Records,
     /// `[identity]`
     pub identity: Identity,
+    /// `[announce]`
+    pub announce: Announce,
 }
 
 /// What reading a configuration needs of the world; given, so that tests need none of it.
@@ -176,6 +180,7 @@ impl Config {
         let reader = Reader::new(&document, environment);
         reader.check_keys();
         let root = reader.root();
+        let billing = plain::billing(&root.section("billing"));
         let config = Self {
             node: plain::node(&root.section("node")),
             http: http::read(&root.section("http")),
@@ -185,13 +190,13 @@ impl Config {
             numbering: numbering::read(&root.section("numbering")),
             leases: plain::leases(&root.section("leases")),
             calls: plain::calls(&root.section("calls")),
-            billing: plain::billing(&root.section("billing")),
+            announce: announce::read(&root.section("announce"), &billing),
+            billing,
             store: plain::store(&root.section("store")),
             observe: plain::observe(&root.section("observe")),
             records: plain::records(&root.section("records")),
             identity: identity::read(&root.section("identity")),
         };
-        plain::refuse_later_sections(&root);
         check::across(&config, &root, environment);
         identity::across(&config, &root);
         for unusable in further(&config, reader.is_sound()) {

@@ -670,11 +670,6 @@ fn what_this_version_does_not_do_is_refused_clearly() {
             "[store]\nurl = \"x\"",
             "postgres, which is not in this version",
         ),
-        (
-            "[announce]\nno_lease = \"a.wav\"",
-            "announcements are not in this version",
-        ),
-        ("[billing]\ncredit_warning = \"10s\"", "not in this version"),
         ("[records]\nretention = \"1y\"", "not in this version"),
     ] {
         assert_fault(text, expected);
@@ -689,6 +684,33 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     // Their harmless values pass.
     let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
+}
+
+#[test]
+fn announcements_are_files_and_the_warning_has_its_time() {
+    let config = parse(
+        "[announce]\nno_lease = \"a.wav\"\nnot_allowed = \"b.wav\"\ncredit_exhausted = \"c.wav\"\n\
+         credit_warning = \"d.wav\"\n[billing]\ncredit_warning = \"10s\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.billing.credit_warning, Duration::from_secs(10));
+    let file = |name: &str| Some(name.into());
+    assert_eq!(
+        config.announce,
+        Announce {
+            no_lease: file("a.wav"),
+            not_allowed: file("b.wav"),
+            credit_exhausted: file("c.wav"),
+            credit_warning: file("d.wav"),
+        }
+    );
+    assert_fault(
+        "[announce]\ncredit_warning = \"d.wav\"",
+        "is never heard without billing.credit_warning",
+    );
+    let nothing = Config::defaults().unwrap();
+    assert_eq!(nothing.announce, Announce::default());
+    assert!(nothing.billing.credit_warning.is_zero());
 }
 
 const SIGN: &str = "[identity.sign]\nkey = { file = \"/key.pem\" }\n";
@@ -1108,8 +1130,8 @@ fn the_documented_defaults_are_the_defaults() {
 
 /// What the code says of a key's bounds, as the documented file writes them: "1 to 65535".
 fn bounds(header: &str, key: &str) -> Option<String> {
-    if ["credit_warning", "retention"].contains(&key) {
-        return None; // they take nothing but "0s" in this version
+    if key == "retention" {
+        return None; // it takes nothing but "0s" in this version
     }
     let needed = match header {
         "[[trunk]]" => "name = \"t\"\ndirection = \"outbound\"\ntarget = \"sip:a\"\n",
@@ -1205,12 +1227,12 @@ fn every_key_is_read() {
     numbering::read(&root.section("numbering"));
     plain::leases(&root.section("leases"));
     plain::calls(&root.section("calls"));
-    plain::billing(&root.section("billing"));
+    let billing = plain::billing(&root.section("billing"));
+    announce::read(&root.section("announce"), &billing);
     plain::store(&root.section("store"));
     plain::observe(&root.section("observe"));
     plain::records(&root.section("records"));
     identity::read(&root.section("identity"));
-    plain::refuse_later_sections(&root);
     let asked = reader.asked.borrow();
     let passed_over: Vec<_> = KEYS.iter().filter(|key| !asked.contains(**key)).collect();
     assert!(passed_over.is_empty(), "{passed_over:?}");

@@ -36,7 +36,8 @@ pub(super) fn started(id: CallId, trunk_in: &str) {
 /// it rings (there may be many responses that say so).
 pub(super) fn commanded(record: &CallRecord, command: &SipCommand, rang: &mut bool) {
     match command {
-        SipCommand::Progress { .. } if !*rang => {
+        // A caller who hears a recording hears no ringing.
+        SipCommand::Progress { .. } if !*rang && record.ringing_at.is_some() => {
             *rang = true;
             ringing(record);
         }
@@ -257,12 +258,18 @@ mod tests {
 
     #[test]
     fn it_rings_once() {
-        let (record, mut rang) = (record(), false);
+        let (mut record, mut rang) = (record(), false);
         let progress = SipCommand::Progress {
             fork: Fork(1),
             status: 180,
             body: None,
         };
+        let announced = logged(Level::INFO, || commanded(&record, &progress, &mut rang));
+        assert!(
+            announced.is_empty(),
+            "a recording is no ringing: {announced:?}"
+        );
+        record.ringing_at = Some(record.received_at);
         let lines = logged(Level::INFO, || {
             commanded(&record, &progress, &mut rang);
             commanded(&record, &progress, &mut rang);

@@ -1,7 +1,7 @@
 //! Offer and answer between the legs (RFC 3264): what a side described, and the offer that waits
 //! for its answer.
 
-use super::flow::{Content, End, PortPair, SourceRule};
+use super::flow::{Content, Encoding, End, PortPair, SourceRule};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::sdp::shape::{Place, place};
@@ -23,6 +23,8 @@ pub struct Remote {
     pub clocks: SmallVec<[(u8, u32); 4]>,
     /// What its packets are.
     pub content: Content,
+    /// Its codecs that recordings can be played in.
+    pub voices: SmallVec<[(u8, Encoding); 4]>,
     /// Fingerprint of the body: the same description again is no new one.
     pub fingerprint: u64,
     /// Counts descriptions, for latching.
@@ -48,12 +50,17 @@ impl Remote {
             let codec = media.codec(number)?;
             (!codec.is_event()).then_some((number, codec.clock))
         };
+        let voice = |number: u8| {
+            let codec = media.codec(number)?;
+            Some((number, Encoding::named(codec.name, codec.clock)?))
+        };
         Some(Self {
             place,
             direction: rewrite::direction(description, media, unspecified),
             rtcp_mux,
             clocks: media.payload_types().filter_map(clock).take(32).collect(),
             content: Content::described(media),
+            voices: media.payload_types().filter_map(voice).take(8).collect(),
             fingerprint,
             epoch: 0,
             peer,

@@ -29,6 +29,7 @@ pub mod gate;
 pub mod hearing;
 pub mod passage;
 pub mod ports;
+pub mod recording;
 pub mod rtcp;
 pub mod session;
 pub mod settings;

@@ -2,6 +2,8 @@
 //! sends what comes out, and calls [`Passage::passed`]; it decides nothing itself. Nothing here
 //! allocates.
 
+mod playing;
+
 use super::flow::{DropReason, End, Flow, FlowId, Port, RelayEvent, Sides};
 use super::former::Former;
 use super::gate::{self, Kind, Latch};
@@ -9,6 +11,7 @@ use super::hearing::Hearing;
 use super::rtcp::{self, MAX_COMPOUND};
 use crate::domain::{CallQuality, MediaFigures, Side};
 use crate::rtp::{Header, Stream, extension};
+use playing::{Playing, Turn};
 use std::net::SocketAddr;
 
 /// How much longer than `media.timeout` a flow may be silent whose ends may pause.
@@ -27,7 +30,8 @@ pub struct Passed<'p> {
     pub media: bool,
 }
 
-/// Room for one rebuilt RTCP compound; a backend has one for all its flows.
+/// Room for one rebuilt RTCP compound or one packet of a recording; a backend has one for all its
+/// flows.
 pub struct Scratch([u8; MAX_COMPOUND]);
 
 impl Default for Scratch {
@@ -51,12 +55,14 @@ pub struct Passage {
     hearing: Hearing,
     /// Where sides sent from until their descriptions changed.
     former: Sides<Option<Former>>,
+    playing: Option<Box<Playing>>,
 }
 
 impl Passage {
     /// A fresh flow, at `micros` of the backend's clock.
     #[must_use]
     pub fn new(flow: Flow, micros: u64) -> Self {
+        let playing = playing_of(&flow, micros);
         Self {
             flow,
             latch: Sides::default(),
@@ -68,6 +74,7 @@ impl Passage {
             silence_reported: false,
             hearing: Hearing::default(),
             former: Sides::default(),
+            playing,
         }
     }
 
@@ -82,6 +89,12 @@ impl Passage {
             let latch = self.latch.of(side);
             let former = self.former.of_mut(side);
             Former::change(former, latch, side, (&self.flow, &flow), micros);
+        }
+        match (&mut self.playing, &flow.play) {
+            (Some(playing), Some(play)) if playing.id() == play.id => {
+                playing.follow((**play).clone());
+            }
+            (playing, _) => *playing = playing_of(&flow, micros),
         }
         self.flow = flow;
     }
@@ -161,10 +174,16 @@ impl Passage {
             let cleaned = extension::strip(packet, &self.flow.extensions);
             let cleaned = cleaned.ok_or(DropReason::NotRtp)?;
             self.guard_hits = self.guard_hits.saturating_add(cleaned.removed);
-            packet.get(cleaned.start..).ok_or(DropReason::NotRtp)?
+            let rest = packet.get_mut(cleaned.start..);
+            rest.ok_or(DropReason::NotRtp)?
         } else {
             packet
         };
+        if side == Side::Callee
+            && let Some(playing) = &mut self.playing
+        {
+            playing.overlay(header.payload_type, bytes);
+        }
         Ok(Passed {
             bytes,
             port,
@@ -236,6 +255,36 @@ impl Passage {
         *bytes = bytes.saturating_add(length as u64);
     }
 
+    /// When [`Self::play`] wants to be called: packets of our own are due.
+    #[must_use]
+    pub fn next_play(&self) -> Option<u64> {
+        self.playing.as_ref()?.due()
+    }
+
+    /// The packet of our own that is due, to be sent by the *caller's* own pair. It counts in no
+    /// figure of the call's.
+    pub fn play<'p>(&mut self, micros: u64, scratch: &'p mut Scratch) -> Option<Passed<'p>> {
+        let playing = self.playing.as_mut()?;
+        let Turn::Packet(length) = playing.packet(micros, &mut scratch.0) else {
+            return None;
+        };
+        let latch = &self.latch.caller;
+        let (port, to) = gate::destination(&self.flow.caller, latch, Kind::Rtp)?;
+        Some(Passed {
+            bytes: scratch.0.get(..length)?,
+            port,
+            to,
+            media: false,
+        })
+    }
+
+    /// Whether the recording is over; true once.
+    pub fn played(&mut self) -> bool {
+        self.playing
+            .as_mut()
+            .is_some_and(|playing| playing.played())
+    }
+
     /// Whether the flow has been silent for its silence time; true once until RTP comes again. Where
     /// both ends may pause and neither reports, it takes [`PATIENCE`] times as long.
     pub fn silent(&mut self, micros: u64) -> bool {
@@ -299,6 +348,11 @@ impl Passage {
     pub fn end(&self, side: Side) -> &End {
         self.flow.end(side)
     }
+}
+
+fn playing_of(flow: &Flow, micros: u64) -> Option<Box<Playing>> {
+    let play = flow.play.as_deref()?;
+    Some(Box::new(Playing::new(play.clone(), micros)))
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! The media of one call: reads the two sides' descriptions, writes what the other side gets, and
 //! tells the relay who may send what where.
 
+mod announce;
 mod describe;
 mod install;
 
@@ -50,12 +51,15 @@ pub enum Output {
     Install(FlowId, Box<Flow>),
     /// Tell the relay: end the flow.
     Remove(FlowId),
+    /// Something to count: name and label.
+    Count(&'static str, &'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     New,
     Open,
+    Announcing,
     Closing,
     Closed,
 }
@@ -84,6 +88,8 @@ struct Dialog {
 /// ```text
 ///        Open, no port / no media
 ///   New ─────────────────────────▶ New          (Refused)
+///    │ Announce                Close
+///    ├──────────▶ Announcing ────────▶ as Open, flow installed
 ///    │ Open
 ///    ▼
 ///   Open ◀─┐ Describe, Select, Route, Rollback, Start
@@ -109,6 +115,11 @@ pub struct Session {
     first: Option<Box<Exchange>>,
     epoch: u32,
     cname: Box<str>,
+    random: u64,
+    /// Number of the credit warning that the caller hears.
+    warning: Option<u32>,
+    /// Credit warnings so far.
+    warnings: u32,
     outputs: VecDeque<Output>,
 }
 
@@ -138,6 +149,9 @@ impl Session {
             first: None,
             epoch: 0,
             cname: cname(random),
+            random,
+            warning: None,
+            warnings: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -169,6 +183,14 @@ impl Session {
             (State::New, MediaCommand::Open { trunk, offer }) => {
                 self.open(trunk, offer.as_deref(), context);
             }
+            (
+                State::New,
+                MediaCommand::Announce {
+                    trunk,
+                    offer,
+                    which,
+                },
+            ) => self.announce(trunk, &offer, which, context),
             (State::New, MediaCommand::Close) => self.close_now(context),
             (State::Open, MediaCommand::Route(trunk)) => self.route(trunk, context),
             (
@@ -190,7 +212,8 @@ impl Session {
             (State::Open, MediaCommand::Select(fork)) => self.select(fork, context),
             (State::Open, MediaCommand::Rollback) => self.roll_back(),
             (State::Open, MediaCommand::Start) => self.start(context),
-            (State::Open, MediaCommand::Close) => self.close(context),
+            (State::Open, MediaCommand::Warn(warn)) => self.warn(warn, context),
+            (State::Open | State::Announcing, MediaCommand::Close) => self.close(context),
             // A description that comes too early or too late is owed its answer all the same.
             (_, MediaCommand::Describe { .. }) => {
                 self.outputs
@@ -319,6 +342,12 @@ impl Session {
         match (self.state, event) {
             (State::Open, RelayEvent::Silent(flow)) if flow == self.flow => {
                 self.outputs.push_back(Output::Event(MediaEvent::Silent));
+            }
+            (State::Open, RelayEvent::Played(flow)) if flow == self.flow => {
+                self.warning_over(context);
+            }
+            (State::Announcing, RelayEvent::Played(flow)) if flow == self.flow => {
+                self.outputs.push_back(Output::Event(MediaEvent::Played));
             }
             (
                 State::Closing,

@@ -1,5 +1,6 @@
 //! What the media session is configured with; replaced whole by a reload.
 
+use super::recording::Recordings;
 use crate::domain::TrunkId;
 use crate::sdp::CodecList;
 use std::net::{IpAddr, SocketAddr};
@@ -15,6 +16,8 @@ pub struct Settings {
     pub trunks: Vec<Option<Trunk>>,
     /// `media.timeout`: no RTP either way for so long is reported; zero = never.
     pub timeout: Duration,
+    /// What callers can be made to hear.
+    pub recordings: Recordings,
 }
 
 impl Settings {

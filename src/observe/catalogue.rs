@@ -156,6 +156,19 @@ pub const SIP_EVENTS: Row = counter(
     &["event", "detail"],
     "Messages dropped, refused or found odd by the SIP layer, by reason.",
 );
+/// Recordings for callers.
+pub const ANNOUNCEMENTS: Row = counter(
+    "leasebridge_announcements_total",
+    &["announcement", "outcome"],
+    "Announcements and credit warnings: played, or refused for want of a port or a codec.",
+);
+/// Every label of [`ANNOUNCEMENTS`]: each is there from the start.
+pub const ANNOUNCEMENT_LABELS: [&str; 4] = [
+    "no_lease",
+    "not_allowed",
+    "credit_exhausted",
+    "credit_warning",
+];
 /// Trunks up.
 pub const TRUNK_UP: Row = gauge(
     "leasebridge_trunk_up",
@@ -487,6 +500,7 @@ pub const ALL: &[Row] = &[
     SIP_CONNECTIONS,
     SIP_UNSENT,
     SIP_EVENTS,
+    ANNOUNCEMENTS,
     TRUNK_UP,
     TRUNK_CALLS,
     MEDIA_PORTS,

@@ -26,6 +26,7 @@ struct Pushed {
     credits: IntCounterVec,
     guard_hits: IntCounterVec,
     sip_events: IntCounterVec,
+    announcements: IntCounterVec,
     loss: HistogramVec,
     jitter: HistogramVec,
     mos: HistogramVec,
@@ -48,6 +49,7 @@ impl Metrics {
             credits: counters(&registry, &catalogue::CREDITS)?,
             guard_hits: counters(&registry, &catalogue::GUARD_HITS)?,
             sip_events: counters(&registry, &catalogue::SIP_EVENTS)?,
+            announcements: counters(&registry, &catalogue::ANNOUNCEMENTS)?,
             loss: histograms(&registry, &catalogue::MEDIA_LOSS)?,
             jitter: histograms(&registry, &catalogue::MEDIA_JITTER)?,
             mos: histograms(&registry, &catalogue::MEDIA_MOS)?,
@@ -146,6 +148,12 @@ impl Metrics {
         self.0.pushed.guard_hits.with_label_values(&["sip"]).inc();
     }
 
+    /// A recording for a caller came to this: `played` or `refused`.
+    pub fn announcement(&self, which: &str, outcome: &str) {
+        let counters = &self.0.pushed.announcements;
+        counters.with_label_values(&[which, outcome]).inc();
+    }
+
     /// So many RTCP items were kept from the other side.
     pub fn rtcp_guard_hits(&self, count: u64) {
         if count > 0 {
@@ -224,6 +232,12 @@ impl Pushed {
         }
         for (event, detail) in catalogue::SIP_EVENT_LABELS {
             self.sip_events.with_label_values(&[event, detail]);
+        }
+        for announcement in catalogue::ANNOUNCEMENT_LABELS {
+            for outcome in ["played", "refused"] {
+                let labels = [announcement, outcome];
+                self.announcements.with_label_values(&labels);
+            }
         }
     }
 

@@ -1,10 +1,16 @@
 //! One behaviour, every backend: what a relay must do, tried on the one of sockets and on the one
 //! of memory.
 
+mod playing;
+
 use super::memory::MemoryRelay;
 use super::socket::{RelayConfig, RelayThreads, SocketRelay};
 use super::{Relay, RelayMetrics};
 use crate::media::flow::{DropReason, End, Flow, FlowId, Port, PortPair, RelayEvent, SourceRule};
+use playing::{
+    a_recording_is_played_to_its_end, a_warning_can_be_prepared_and_stopped,
+    a_warning_is_heard_over_the_voice, an_update_goes_on_with_the_same_recording,
+};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -85,6 +91,10 @@ impl World for MemoryWorld {
     }
 
     fn receive(&mut self, peer: Peer) -> (Vec<u8>, SocketAddr) {
+        if self.peers[peer].1.is_empty() {
+            // A recording's next packet, perhaps.
+            self.pass(Duration::from_millis(20));
+        }
         self.peers[peer].1.pop_front().expect("a packet")
     }
 
@@ -100,9 +110,22 @@ impl World for MemoryWorld {
         if let Some(event) = self.relay.poll_event() {
             return event;
         }
-        self.now += silence;
-        self.relay.advance(self.now);
+        self.pass(silence);
         self.relay.poll_event().expect("a report")
+    }
+}
+
+impl MemoryWorld {
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.relay.advance(self.now);
+        while let Some(sent) = self.relay.poll_played() {
+            for (at, queue) in &mut self.peers {
+                if *at == sent.to {
+                    queue.push_back((sent.bytes.clone(), sent.from));
+                }
+            }
+        }
     }
 }
 
@@ -260,6 +283,7 @@ fn call(world: &mut dyn World, caller: (IpAddr, SourceRule), callee: (IpAddr, So
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
+        play: None,
     };
     let call = Call {
         id: FlowId(7),
@@ -636,6 +660,10 @@ conformance!(
     an_unknown_flow_is_removed_at_once,
     ports_serve_the_next_call,
     silence_is_told,
+    a_recording_is_played_to_its_end,
+    an_update_goes_on_with_the_same_recording,
+    a_warning_is_heard_over_the_voice,
+    a_warning_can_be_prepared_and_stopped,
 );
 
 #[test]
@@ -711,6 +739,7 @@ fn two_threads_share_the_flows_by_their_ports() {
                 cname: "ours".into(),
                 extensions: Vec::new(),
                 silence: None,
+                play: None,
             },
             caller: caller_peers,
             callee: callee_peers,

@@ -12,6 +12,7 @@
 )]
 
 pub mod extension;
+pub mod g711;
 pub mod packet;
 pub mod quality;
 pub mod reports;

@@ -2,6 +2,10 @@
 //! line what the allow list names (sip-bridging 4: `rtpmap`, `fmtp`, `ptime`, `maxptime`, the
 //! direction, `rtcp-mux`; never candidates, `cname`, `extmap`, labels, names or texts).
 
+mod announcement;
+
+pub use announcement::Announcement;
+
 use super::codec::{Codec, CodecList};
 use super::fax;
 use super::parameters;

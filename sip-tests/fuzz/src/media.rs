@@ -56,6 +56,7 @@ fn flow(steps: &mut Steps<'_>, epoch: u32) -> Flow {
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: (flags & 16 != 0).then_some(Duration::from_secs(1)),
+        play: None,
     }
 }
 

@@ -472,6 +472,7 @@ pub fn line(output: &Output) -> String {
         ),
         Output::Ledger(LedgerCommand::Answer(_)) => "answer".to_owned(),
         Output::Ledger(LedgerCommand::Hold(count)) => format!("hold {count}"),
+        Output::Ledger(LedgerCommand::Look(count)) => format!("look {count}"),
         Output::Ledger(LedgerCommand::Close(record)) => {
             format!("record {} {}", record.reason, record.blocks)
         }
@@ -567,6 +568,19 @@ fn media_line(command: &MediaCommand) -> String {
         MediaCommand::Select(fork) => format!("select f{}", fork.0),
         MediaCommand::Rollback => "rollback".to_owned(),
         MediaCommand::Start => "start".to_owned(),
+        MediaCommand::Announce {
+            trunk,
+            offer,
+            which,
+        } => {
+            format!(
+                "announce {} {} {}",
+                trunk.0,
+                which.name(),
+                text(Some(offer))
+            )
+        }
+        MediaCommand::Warn(warn) => format!("warn {warn}"),
         MediaCommand::Close => "close".to_owned(),
     }
 }

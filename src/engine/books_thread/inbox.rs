@@ -83,6 +83,10 @@ impl Queues {
             LedgerCommand::Hold(_) if very_full || self.closed => {
                 Some(BooksEvent::BlocksRefused(BlocksRefusal::Store))
             }
+            // Nobody can say: then nobody is warned.
+            LedgerCommand::Look(count) if very_full || self.closed => {
+                Some(BooksEvent::Covered(*count))
+            }
             // Nobody is left to record it: the call is let go all the same. What the store has of
             // it becomes its record at the next start.
             LedgerCommand::Close(_) if self.closed => Some(BooksEvent::Recorded),
@@ -96,6 +100,7 @@ impl Queues {
 fn patience_of(command: &LedgerCommand) -> Option<Duration> {
     match command {
         LedgerCommand::Admit { .. } => None,
+        LedgerCommand::Look(_) => Some(LINGER),
         LedgerCommand::Answer(_) | LedgerCommand::Hold(_) => Some(CALL_LINGER),
         LedgerCommand::Close(_) => Some(LINGER),
     }

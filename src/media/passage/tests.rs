@@ -32,6 +32,7 @@ fn flow() -> Flow {
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: Some(Duration::from_secs(1)),
+        play: None,
     }
 }
 

@@ -221,7 +221,7 @@ impl Session {
     }
 }
 
-fn advertised(settings: &Settings, taken: Taken) -> Option<IpAddr> {
+pub(super) fn advertised(settings: &Settings, taken: Taken) -> Option<IpAddr> {
     settings
         .networks
         .get(taken.network)

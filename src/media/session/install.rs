@@ -72,7 +72,7 @@ impl Session {
         }
     }
 
-    fn flow(&self, settings: &Settings) -> Option<Flow> {
+    pub(super) fn flow(&self, settings: &Settings) -> Option<Flow> {
         let caller = self.in_force(Side::Caller)?;
         let callee = self.in_force(Side::Callee)?;
         self.flow_of(caller, callee, settings)
@@ -107,11 +107,12 @@ impl Session {
             cname: self.cname.clone(),
             extensions: Vec::new(),
             silence: counts.then_some(settings.timeout),
+            play: self.warning(caller, callee, settings),
         })
     }
 }
 
-fn source_rule(leg: &Leg, remote: &Remote, settings: &Settings) -> SourceRule {
+pub(super) fn source_rule(leg: &Leg, remote: &Remote, settings: &Settings) -> SourceRule {
     let Some(rules) = leg.trunk.and_then(|trunk| settings.trunk(trunk)) else {
         return SourceRule::Exact;
     };

@@ -1,3 +1,5 @@
+mod announcing;
+
 use super::*;
 use crate::call::event::Role;
 use crate::media::flow::PortPair;
@@ -52,6 +54,7 @@ impl Bench {
                 trunk(0, MediaSource::AddressAndPort, &["PCMA"]),
             ],
             timeout: Duration::from_secs(60),
+            ..Settings::default()
         };
         let pool = |place: usize| {
             let address = settings.networks[place].bind;
@@ -1049,7 +1052,7 @@ proptest! {
                         prop_assert!(installed && !removed);
                         removed = true;
                     }
-                    Output::Event(_) => {}
+                    Output::Event(_) | Output::Count(..) => {}
                 }
             }
             prop_assert_eq!(owed, 0);

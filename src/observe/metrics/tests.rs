@@ -186,6 +186,7 @@ fn no_label_shows_a_number() {
 fn guard_and_sip_events_are_counted() {
     let metrics = Metrics::new().unwrap();
     metrics.sip_guard_hit();
+    metrics.announcement("no_lease", "played");
     metrics.rtcp_guard_hits(3);
     metrics.rtcp_guard_hits(0);
     metrics.sip_event("dropped", "unknown_source");
@@ -193,6 +194,12 @@ fn guard_and_sip_events_are_counted() {
     assert_value(&metrics, "leasebridge_guard_hits_total{part=\"rtcp\"}", 3.0);
     let event = "leasebridge_sip_events_total{detail=\"unknown_source\",event=\"dropped\"}";
     assert_value(&metrics, event, 1.0);
+    for (announcement, count) in [("no_lease", 1.0), ("credit_warning", 0.0)] {
+        let row = format!(
+            "leasebridge_announcements_total{{announcement=\"{announcement}\",outcome=\"played\"}}"
+        );
+        assert_value(&metrics, &row, count);
+    }
 }
 
 #[test]
