@@ -1,5 +1,5 @@
 """What happens while the scenarios of a case run: their gates, their sound, and what is checked after every one."""
-import re, time
+import re, socket, ssl, time
 from door import Door
 from ear import Ear
 from gateway import PATIENCE
@@ -51,10 +51,14 @@ class Context:
         if self.case.transport == "tls":
             self.tunnel("tunnel", sorted({"caller", self.case.caller_ip}), ["second"] if self.case.closed else ["callee", "second"])
 
+    def files(self):
+        """The carriers' certificate and key, and whose certificates they trust."""
+        files = {"ca": "ca.pem", "cert": "carriers.cert", "key": "carriers.key"}
+        return {kind: f"{self.case.certificates}/{file}" for kind, file in files.items()}
+
     def tunnel(self, name, dials, listens):
         ip = self.gateway.ip
-        files = {"ca": "ca.pem", "cert": "carriers.cert", "key": "carriers.key"}
-        certificates = {kind: f"{self.case.certificates}/{file}" for kind, file in files.items()}
+        certificates = self.files()
         dials, listens = [(ip[role], THROUGH) for role in dials], [ip[role] for role in listens]
         tunnel = Tunnel(self.work, name, certificates, dials, (ip["gateway"], 5060), listens, SIP, BEHIND)
         self.tunnels.append(tunnel)
@@ -193,6 +197,22 @@ class Context:
         finally:
             phone.close()
 
+    def asked_by_tls(self, method="OPTIONS"):
+        """The same by a connection of its own, with the carrier's certificate: a trunk that must show one is 403 by UDP."""
+        ip, files = self.gateway.ip, self.files()
+        context = ssl.create_default_context(cafile=files["ca"])
+        context.check_hostname = False
+        context.load_cert_chain(files["cert"], files["key"])
+        with socket.create_connection((ip["gateway"], 5060), PATIENCE, (ip["caller"], 0)) as plain, context.wrap_socket(plain) as tls:
+            host = "%s:%d" % tls.getsockname()
+            tls.sendall(build(f"{method} sip:{ip['gateway']} SIP/2.0", [
+                f"Via: SIP/2.0/TLS {host};branch=z9hG4bK{time.time_ns()}", f"From: <sip:x@{ip['caller']}>;tag=o",
+                f"To: <sip:{ip['gateway']}>", f"Call-ID: o{time.time_ns()}", f"CSeq: 1 {method}", "Max-Forwards: 70"]).encode())
+            got = b""
+            while b"\r\n" not in got and (more := tls.recv(65536)):
+                got += more
+            return int(got.split()[1])
+
     def dealt(self):
         """What both sides have sent has been dealt with, an ACK for one. OPTIONS do not come behind what went by a stream."""
         if self.case.transport == "udp":
@@ -208,7 +228,8 @@ class Context:
         g.process.terminate()
         self.until("readyz is false after SIGTERM", lambda: g.get("/readyz")[0] == 503)
         # It says so a moment before the signalling thread has been told.
-        self.until("OPTIONS get 503", lambda: self.asked() == 503)
+        asked = self.asked_by_tls if self.case.transport == "tls" else self.asked
+        self.until("OPTIONS get 503", lambda: asked() == 503)
 
     def restart(self, **changes):
         """Stops the gateway and starts it with other settings on the same data."""

@@ -42,6 +42,11 @@ def after_prack(times=1):
     return Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 200", times))
 
 
+def callee_is_free():
+    """Until the callee has answered its PRACK: by a stream a sipp reads what comes next before it sends."""
+    return Gate(when=lambda ctx: any(m.startswith("SIP/2.0 200") for m in ctx.uas.sent()))
+
+
 def updated(body, check=None):
     """An UPDATE from the gateway, answered: of either side."""
     return [r("UPDATE", check=check), reply(200, "OK", body, to_tag=False, extra=(ALLOW,))]
@@ -100,12 +105,12 @@ case("legs: UPDATE of the callee before the answer passes as UPDATE", "3 update 
      uas=[invited(), *callee_rings(body=sdp()), after_prack(), callee_request("UPDATE", 1, _NEW), r(200, check=_FROM_CALLEE[1]), *callee_answers(False),
           Sound(probe=True), *hung_up()], record=DONE)
 case("legs: UPDATE of the caller before the answer passes as UPDATE", "3 update early",
-     uac=[invite(extra=(SUPPORTED, ALLOW)), trying(), reliable(183), *acknowledged(), request("UPDATE", 3, _NEW), r(200, check=_FROM_CALLEE[1]),
+     uac=[invite(extra=(SUPPORTED, ALLOW)), trying(), reliable(183), *acknowledged(), callee_is_free(), request("UPDATE", 3, _NEW), r(200, check=_FROM_CALLEE[1]),
           answered(absent=["m=audio"]), ack(), Sound(probe=True), *hang_up(4)],
      uas=[invited(), *callee_rings(body=sdp()), *updated(_NEW_ANSWER, _FROM_CALLEE[0]), after_prack(2), *callee_answers(False),
           Sound(passes=False, probe=True), *hung_up()], record=DONE)
 case("legs: an offer in a PRACK is answered in its 200, by UPDATE on the other leg", "3 update early", "3 prack offer",
-     uac=[invite(extra=(SUPPORTED, ALLOW)), trying(), reliable(183), *acknowledged(2, _NEW, _FROM_CALLEE[1]), answered(absent=["m=audio"]), ack(),
+     uac=[invite(extra=(SUPPORTED, ALLOW)), trying(), reliable(183), callee_is_free(), *acknowledged(2, _NEW, _FROM_CALLEE[1]), answered(absent=["m=audio"]), ack(),
           Sound(probe=True), *hang_up(3)],
      uas=[invited(), *callee_rings(body=sdp()), *updated(_NEW_ANSWER, _FROM_CALLEE[0]), after_prack(), *callee_answers(False),
           Sound(passes=False, probe=True), *hung_up()], record=DONE)
