@@ -14,6 +14,7 @@
 pub mod extension;
 pub mod packet;
 pub mod rtcp;
+pub mod srtp;
 pub mod statistics;
 
 pub use packet::Header;
