@@ -100,6 +100,11 @@ fn the_descriptions_of_the_corpus_are_rewritten_by_the_allow_list() {
 }
 
 #[test]
+fn the_packets_of_the_corpus_come_back_as_they_were() {
+    replay("fuzz/corpus/srtp", fuzz::srtp::run);
+}
+
+#[test]
 fn the_transaction_table_is_empty_after_each_of_its_corpus() {
     replay("fuzz/corpus/transactions", fuzz::transactions::run);
 }

@@ -57,6 +57,7 @@ fn end(relay: &mut dyn Relay, from: u16, phone: &UdpSocket) -> End {
         rtcp_mux: false,
         source: SourceRule::Exact,
         may_send: true,
+        crypto: None,
     }
 }
 

@@ -27,6 +27,7 @@ pub mod gate;
 pub mod passage;
 pub mod ports;
 pub mod rtcp;
+mod secure;
 pub mod session;
 pub mod settings;
 

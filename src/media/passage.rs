@@ -4,8 +4,10 @@
 
 use super::flow::{DropReason, End, Flow, Port, Sides};
 use super::gate::{self, Kind, Latch};
-use super::rtcp::{self, MAX_COMPOUND};
+use super::rtcp;
+use super::secure::Secured;
 use crate::domain::{MediaFigures, Side};
+use crate::rtp::srtp::MAX_GROWTH;
 use crate::rtp::{Header, Stream, extension};
 use std::net::SocketAddr;
 
@@ -22,12 +24,15 @@ pub struct Passed<'p> {
     pub media: bool,
 }
 
-/// Room for one rebuilt RTCP compound; a backend has one for all its flows.
-pub struct Scratch([u8; MAX_COMPOUND]);
+/// Longest packet that can be protected.
+const MAX_PACKET: usize = 2048;
+
+/// Room for one rebuilt RTCP compound or one protected packet; a backend has one for all its flows.
+pub struct Scratch([u8; MAX_PACKET + MAX_GROWTH]);
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self([0; MAX_COMPOUND])
+        Self([0; MAX_PACKET + MAX_GROWTH])
     }
 }
 
@@ -36,6 +41,8 @@ impl Default for Scratch {
 pub struct Passage {
     flow: Flow,
     latch: Sides<Latch>,
+    /// Where a leg has SRTP.
+    secured: Sides<Option<Box<Secured>>>,
     /// By the side that sends.
     stream: Sides<Stream>,
     packets: Sides<u64>,
@@ -50,6 +57,7 @@ impl Passage {
     #[must_use]
     pub fn new(flow: Flow, micros: u64) -> Self {
         Self {
+            secured: secured(&flow, Sides::default(), micros),
             flow,
             latch: Sides::default(),
             stream: Sides::default(),
@@ -61,13 +69,14 @@ impl Passage {
         }
     }
 
-    /// Replaces the flow. Counters go on; latched sources survive where their epoch is the same;
-    /// silence counts anew where it did not count before (resume, answer).
+    /// Replaces the flow. Counters go on; latched sources survive where their epoch is the same, and
+    /// what SRTP counts where its keys are; silence counts anew where it did not count before (resume, answer).
     pub fn update(&mut self, flow: Flow, micros: u64) {
         if self.flow.silence.is_none() {
             self.last_heard_micros = micros;
             self.silence_reported = false;
         }
+        self.secured = secured(&flow, std::mem::take(&mut self.secured), micros);
         self.flow = flow;
     }
 
@@ -97,14 +106,68 @@ impl Passage {
             Side::Callee => (&self.flow.callee, &self.flow.caller),
         };
         let kind = gate::kind(from, port, packet)?;
+        let latch = *self.latch.of(side);
         if !gate::may_send(from, self.latch.of_mut(side), kind, source) {
             return Err(DropReason::Source);
         }
         let target = gate::destination(to, self.latch.of(side.other()), kind);
+        let secured_to = to.crypto.is_some();
+        let packet = if from.crypto.is_some() {
+            match self.unprotect(side, kind, packet, scratch, micros) {
+                Ok(packet) => packet,
+                Err(reason) => {
+                    // Who cannot prove that he is the peer is not latched to.
+                    *self.latch.of_mut(side) = latch;
+                    return Err(reason);
+                }
+            }
+        } else {
+            packet
+        };
         match kind {
+            Kind::Rtp if secured_to => {
+                let passed = self.rtp(side, packet, target, micros)?;
+                self.protect(side.other(), passed, scratch)
+            }
             Kind::Rtp => self.rtp(side, packet, target, micros),
-            Kind::Rtcp => self.rtcp(packet, scratch, target),
+            Kind::Rtcp => self.rtcp(side, packet, scratch, target),
         }
+    }
+
+    fn unprotect<'p>(
+        &mut self,
+        side: Side,
+        kind: Kind,
+        packet: &'p mut [u8],
+        scratch: &mut Scratch,
+        micros: u64,
+    ) -> Result<&'p mut [u8], DropReason> {
+        let secured = self.secured.of_mut(side).as_deref_mut();
+        // Without the contexts that the flow asks for nothing passes.
+        let secured = secured.ok_or(DropReason::SrtpLimit)?;
+        let left = secured.unprotect(kind, packet, &mut scratch.0, micros)?;
+        packet.get_mut(..left).ok_or(DropReason::NotRtp)
+    }
+
+    /// Protects an RTP packet that goes to `to`.
+    fn protect<'p>(
+        &mut self,
+        to: Side,
+        passed: Passed<'_>,
+        scratch: &'p mut Scratch,
+    ) -> Result<Passed<'p>, DropReason> {
+        let secured = self.secured.of_mut(to).as_deref_mut();
+        let secured = secured.ok_or(DropReason::SrtpLimit)?;
+        let length = passed.bytes.len();
+        let room = scratch.0.get_mut(..length).ok_or(DropReason::TooLong)?;
+        room.copy_from_slice(passed.bytes);
+        let length = secured.protect(Kind::Rtp, &mut scratch.0, length)?;
+        Ok(Passed {
+            bytes: scratch.0.get(..length).ok_or(DropReason::TooLong)?,
+            port: passed.port,
+            to: passed.to,
+            media: passed.media,
+        })
     }
 
     #[inline]
@@ -144,18 +207,25 @@ impl Passage {
     #[cold]
     fn rtcp<'p>(
         &mut self,
+        side: Side,
         packet: &[u8],
         scratch: &'p mut Scratch,
         target: Option<(Port, SocketAddr)>,
     ) -> Result<Passed<'p>, DropReason> {
-        let cleaned = rtcp::clean(packet, &self.flow.cname, &mut scratch.0);
+        let room = scratch.0.first_chunk_mut().ok_or(DropReason::Rtcp)?;
+        let cleaned = rtcp::clean(packet, &self.flow.cname, room);
         let removed = match &cleaned {
             Ok(cleaned) => cleaned.removed,
             Err(rejected) => rejected.removed,
         };
         self.guard_hits = self.guard_hits.saturating_add(removed);
-        let length = cleaned.map_err(|_| DropReason::Rtcp)?.length;
+        let mut length = cleaned.map_err(|_| DropReason::Rtcp)?.length;
         let (port, to) = target.ok_or(DropReason::NoDestination)?;
+        if self.flow.end(side.other()).crypto.is_some() {
+            let secured = self.secured.of_mut(side.other()).as_deref_mut();
+            let secured = secured.ok_or(DropReason::SrtpLimit)?;
+            length = secured.protect(Kind::Rtcp, &mut scratch.0, length)?;
+        }
         let bytes = scratch.0.get(..length).ok_or(DropReason::Rtcp)?;
         Ok(Passed {
             bytes,
@@ -208,6 +278,19 @@ impl Passage {
     pub fn end(&self, side: Side) -> &End {
         self.flow.end(side)
     }
+}
+
+/// The contexts that `flow` asks for; those of before go on where their keys are the same.
+fn secured(
+    flow: &Flow,
+    mut before: Sides<Option<Box<Secured>>>,
+    micros: u64,
+) -> Sides<Option<Box<Secured>>> {
+    for side in [Side::Caller, Side::Callee] {
+        let crypto = flow.end(side).crypto.as_deref();
+        Secured::update(before.of_mut(side), crypto, micros);
+    }
+    before
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! What the media session is configured with; replaced whole by a reload.
 
 use crate::domain::TrunkId;
+use crate::domain::srtp::Srtp;
 use crate::sdp::CodecList;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -94,6 +95,8 @@ pub struct Trunk {
     pub prefixes: Vec<(IpAddr, u8)>,
     /// `codecs`.
     pub codecs: CodecList,
+    /// `srtp`.
+    pub srtp: Srtp,
 }
 
 /// Who may send (sip-bridging 5).

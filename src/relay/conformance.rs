@@ -1,10 +1,16 @@
 //! One behaviour, every backend: what a relay must do, tried on the one of sockets and on the one
 //! of memory.
 
+mod srtp;
+
 use super::memory::MemoryRelay;
 use super::socket::{RelayConfig, RelayThreads, SocketRelay};
 use super::{Relay, RelayMetrics};
 use crate::media::flow::{DropReason, End, Flow, FlowId, Port, PortPair, RelayEvent, SourceRule};
+use srtp::{
+    a_new_srtp_key_takes_over, srtp_garbage_is_counted_and_ends_nothing, srtp_on_both_legs,
+    srtp_on_one_leg, srtp_sources_have_a_bound,
+};
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -245,6 +251,7 @@ fn end(world: &mut dyn World, address: IpAddr, source: SourceRule) -> (End, [Pee
         rtcp_mux: false,
         source,
         may_send: true,
+        crypto: None,
     };
     (end, peers)
 }
@@ -593,6 +600,11 @@ conformance!(
     an_unknown_flow_is_removed_at_once,
     ports_serve_the_next_call,
     silence_is_told,
+    srtp_on_one_leg,
+    srtp_on_both_legs,
+    srtp_garbage_is_counted_and_ends_nothing,
+    a_new_srtp_key_takes_over,
+    srtp_sources_have_a_bound,
 );
 
 #[test]

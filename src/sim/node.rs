@@ -587,6 +587,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             }),
             identity: weather.identity,
             sign: true,
+            tls_only: false,
             session_policy: agent::SessionPolicy {
                 expires_seconds: SESSION_SECONDS,
                 least_seconds: LEAST_SESSION_SECONDS,

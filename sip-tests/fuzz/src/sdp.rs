@@ -2,12 +2,13 @@
 //! nothing that is not on the list.
 
 use super::steps::Steps;
-use leasebridge::sdp::{CodecList, Description, Shape, Terms, parse, rewrite, shape};
+use leasebridge::domain::srtp::{Srtp, Suite};
+use leasebridge::sdp::{CodecList, Description, OwnCrypto, Shape, Terms, parse, rewrite, shape};
 use std::net::IpAddr;
 
-const ATTRIBUTES: [&str; 9] = [
+const ATTRIBUTES: [&str; 10] = [
     "rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive",
-    "rtcp-mux",
+    "rtcp-mux", "crypto",
 ];
 
 const LISTS: [&[&str]; 4] = [
@@ -26,7 +27,12 @@ pub fn run(input: &[u8]) {
     let Ok(description) = parse(body) else {
         return;
     };
-    let Some(shape) = Shape::of_offer(&description) else {
+    let srtp = match flags >> 4 & 3 {
+        0 => Srtp::None,
+        1 => Srtp::Offered,
+        _ => Srtp::Required,
+    };
+    let Some(shape) = Shape::of_offer(&description, srtp) else {
         return;
     };
     let address: IpAddr = if flags & 1 == 0 {
@@ -34,6 +40,12 @@ pub fn run(input: &[u8]) {
     } else {
         [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()
     };
+    let own = [OwnCrypto {
+        tag: 1,
+        suite: Suite::Cm128Sha1_80,
+        key_and_salt: &[0xa5; 30],
+    }];
+    let crypto = if flags & 0x40 == 0 { &[][..] } else { &own };
     let terms = Terms {
         address,
         port: 20_000,
@@ -45,6 +57,8 @@ pub fn run(input: &[u8]) {
         from_codecs: &from,
         to_codecs: &to,
         reorder: flags & 8 != 0,
+        protocol: shape.protocol().with_security(!crypto.is_empty()),
+        crypto,
     };
     places(&description, &shape);
     let Some(out) = rewrite(&description, &terms) else {
@@ -53,7 +67,7 @@ pub fn run(input: &[u8]) {
     nothing_else(&out, &terms);
     let read = parse(&out).expect("what was written cannot be read");
     assert_eq!(read.media.len(), description.media.len(), "a line is lost");
-    let again = Shape::of_offer(&read).expect("no audio line is left");
+    let again = Shape::of_offer(&read, Srtp::Offered).expect("no audio line is left");
     let terms = Terms {
         shape: &again,
         unspecified: false,
@@ -115,6 +129,8 @@ fn nothing_else(out: &[u8], terms: &Terms<'_>) {
             "a" => {
                 let name = value.split(':').next().unwrap_or_default();
                 assert!(ATTRIBUTES.contains(&name), "{line:?}");
+                // A key of the other side never passes.
+                assert!(name != "crypto" || !terms.crypto.is_empty(), "{line:?}");
             }
             _ => panic!("a line of another kind: {line:?}"),
         }

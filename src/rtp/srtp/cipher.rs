@@ -48,36 +48,36 @@ impl Transform {
     /// For RTP.
     pub(super) fn rtp(master: &MasterKey) -> Option<Self> {
         let labels = [Label::RtpCipher, Label::RtpTag, Label::RtpSalt];
-        Self::derived(master, labels, master.profile().tag_length())
+        Self::derived(master, labels, master.suite().tag_length())
     }
 
     /// For RTCP.
     pub(super) fn rtcp(master: &MasterKey) -> Option<Self> {
         let labels = [Label::RtcpCipher, Label::RtcpTag, Label::RtcpSalt];
-        Self::derived(master, labels, master.profile().rtcp_tag_length())
+        Self::derived(master, labels, master.suite().rtcp_tag_length())
     }
 
     fn derived(master: &MasterKey, labels: [Label; 3], tag_length: usize) -> Option<Self> {
         let [cipher, tag, salting] = labels;
         let mut room = Zeroizing::new([0; 32]);
-        let key = room.get_mut(..master.profile().key_length())?;
+        let key = room.get_mut(..master.suite().key_length())?;
         session_key(master, cipher, key);
         let mut tag_key = Zeroizing::new([0; SHA1_LENGTH]);
         session_key(master, tag, &mut tag_key[..]);
         let mut salt = [0; 14];
         session_key(master, salting, &mut salt);
-        Self::of_session_keys(master.profile(), key, &tag_key[..], &salt, tag_length)
+        Self::of_session_keys(master.suite(), key, &tag_key[..], &salt, tag_length)
     }
 
     /// Of the session keys themselves.
     pub(super) fn of_session_keys(
-        profile: super::Profile,
+        suite: super::Suite,
         key: &[u8],
         tag_key: &[u8],
         salt: &[u8],
         tag_length: usize,
     ) -> Option<Self> {
-        let mode = if profile.is_gcm() {
+        let mode = if suite.is_gcm() {
             let algorithm = match key.len() {
                 16 => &aead::AES_128_GCM,
                 _ => &aead::AES_256_GCM,

@@ -15,12 +15,11 @@ mod context;
 mod derive;
 mod index;
 mod key;
-mod profile;
 
+pub use crate::domain::srtp::Suite;
 pub use context::{Fault, MAX_SOURCES, Receiver, Sender};
 pub use index::{WINDOW, Window};
 pub use key::{MAX_MASTER, MasterKey};
-pub use profile::Profile;
 
 /// Bytes by which a packet grows at most: a tag and an index.
 pub const MAX_GROWTH: usize = 20;

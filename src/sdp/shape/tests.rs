@@ -1,9 +1,10 @@
 use super::*;
+use crate::domain::srtp::Srtp;
 use crate::sdp::parse;
 
 fn shape(media: &str) -> Option<Shape> {
     let body = format!("v=0\r\nc=IN IP4 192.0.2.1\r\n{media}");
-    Shape::of_offer(&parse(body.as_bytes()).unwrap())
+    Shape::of_offer(&parse(body.as_bytes()).unwrap(), Srtp::None)
 }
 
 #[test]

@@ -23,6 +23,7 @@ fn three_trunks() -> Settings {
         login: None,
         identity: IdentityPolicy::Off,
         sign: true,
+        tls_only: false,
         session_policy: SessionPolicy::default(),
     }));
     settings

@@ -119,6 +119,7 @@ fn settings() -> Settings {
                 login: None,
                 identity: IdentityPolicy::Off,
                 sign: true,
+                tls_only: false,
                 session_policy: SessionPolicy::default(),
             }),
             Some(Trunk {
@@ -133,6 +134,7 @@ fn settings() -> Settings {
                 login: None,
                 identity: IdentityPolicy::Off,
                 sign: true,
+                tls_only: false,
                 session_policy: SessionPolicy::default(),
             }),
         ],

@@ -1,8 +1,21 @@
-//! The crypto suites: their names in descriptions and the sizes of what they use.
+//! SRTP as descriptions and packets speak of it: who wants it, and the crypto suites with their names and the sizes of
+//! what they use.
+
+/// What a trunk says of SRTP on its legs (sip-bridging 5).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Srtp {
+    /// Never.
+    #[default]
+    None,
+    /// Where the other end takes it or asks for it; else plain RTP.
+    Offered,
+    /// Always: without it there is no call.
+    Required,
+}
 
 /// A crypto suite (RFC 4568 §6.2, RFC 6188 §3, RFC 7714 §14.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Profile {
+pub enum Suite {
     /// `AES_CM_128_HMAC_SHA1_80`
     Cm128Sha1_80,
     /// `AES_CM_128_HMAC_SHA1_32`; the tag of SRTCP has 80 bits all the same.
@@ -17,7 +30,7 @@ pub enum Profile {
     Gcm256,
 }
 
-impl Profile {
+impl Suite {
     /// All of them.
     pub const ALL: [Self; 6] = [
         Self::Cm128Sha1_80,
