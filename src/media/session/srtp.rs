@@ -25,11 +25,15 @@ const OFFERED: [Suite; 4] = [
 const DRAWS: usize = 16;
 
 impl Session {
-    /// What the trunk of this leg says of SRTP.
+    /// What the trunk of this leg says of SRTP. A leg that has it keeps it, whatever a reload says.
     pub(super) fn srtp_of(&self, side: Side, settings: &Settings) -> Srtp {
         let trunk = self.legs.of(side).trunk;
         let rules = trunk.and_then(|trunk| settings.trunk(trunk));
-        rules.map_or(Srtp::None, |rules| rules.srtp)
+        let has_it = || self.in_force(side).is_some_and(|now| now.srtp.is_some());
+        match rules.map_or(Srtp::None, |rules| rules.srtp) {
+            Srtp::None if has_it() => Srtp::Offered,
+            srtp => srtp,
+        }
     }
 
     /// Takes the first line of an offer, if its trunk has SRTP at all, and finds the key that the

@@ -349,6 +349,21 @@ fn new_keys_are_followed_from_either_side() {
 }
 
 #[test]
+fn a_leg_that_has_srtp_keeps_it_when_its_trunk_says_otherwise() {
+    let (mut call, before) = up();
+    for trunk in call.bench.settings.trunks.iter_mut().flatten() {
+        trunk.srtp = Srtp::None;
+    }
+    let (_, _, flow) = call.again(
+        Side::Caller,
+        &caller_says("RTP/SAVP", &line(1, KEY)),
+        &callee_says("RTP/SAVP", &line(1, KEY)),
+    );
+    assert_eq!(flow.caller.crypto, before.caller.crypto);
+    assert_eq!(flow.callee.crypto, before.callee.crypto);
+}
+
+#[test]
 fn another_host_gets_another_key_of_ours() {
     let (mut call, before) = up();
     let moved = body("192.0.2.77", "RTP/SAVP", &line(1, KEY));
