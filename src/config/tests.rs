@@ -531,9 +531,7 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     ] {
         assert_fault(text, expected);
     }
-    for (key, expected) in [("nat = true", "is not in this version")] {
-        assert_fault(&format!("{TRUNKS}{key}\n"), expected);
-    }
+    assert_fault(&format!("{TRUNKS}nat = true\n"), "is not in this version");
     // Their harmless values pass.
     let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
