@@ -101,11 +101,20 @@ pub struct OwnCrypto<'a> {
 }
 
 impl OwnCrypto<'_> {
-    /// Writes the line.
-    pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
+    /// The line, key and all: for a description, and nothing else.
+    #[must_use]
+    pub fn line(&self) -> Zeroizing<String> {
         let text = Zeroizing::new(BASE64.encode(self.key_and_salt));
         let (tag, suite) = (self.tag, self.suite.name());
-        write!(out, "a=crypto:{tag} {suite} inline:{}\r\n", text.as_str())
+        Zeroizing::new(format!(
+            "a=crypto:{tag} {suite} inline:{}\r\n",
+            text.as_str()
+        ))
+    }
+
+    /// Writes it.
+    pub(super) fn write(&self, out: &mut Vec<u8>) -> io::Result<()> {
+        out.write_all(self.line().as_bytes())
     }
 }
 

@@ -525,6 +525,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
             network: usize::from(weather.ipv6[place]),
             source: weather.source,
             prefixes: vec![(ip(prefix), 16), (ip(prefix6), 32)],
+            srtp: weather.srtp[place],
             ..Default::default()
         })
     };
