@@ -164,6 +164,7 @@ fn reply(output: Output) -> Option<Input> {
         Output::Media(MediaCommand::Close) => Input::Media(MediaEvent::Closed {
             to_callee: MediaFigures::default(),
             to_caller: MediaFigures::default(),
+            quality: leasebridge::domain::CallQuality::default(),
             guard_hits: 0,
         }),
         _ => return None,

@@ -126,6 +126,7 @@ fn record(call_id: CallId, blocks: u64) -> Box<CallRecord> {
         to_caller: MediaFigures::default(),
         guard_hits: 0,
         vouching: None,
+        quality: None,
     })
 }
 

@@ -50,9 +50,11 @@ fn passage(source: SourceRule) -> Passage {
         caller: end(20_000, 4000),
         callee: end(20_002, 6000),
         clock_rates: Box::new([8000; 128]),
+        content: leasebridge::media::flow::Content::default(),
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
+        play: None,
     };
     Passage::new(flow, 0)
 }

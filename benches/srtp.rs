@@ -6,7 +6,7 @@
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use leasebridge::domain::Side;
 use leasebridge::domain::srtp::Suite;
-use leasebridge::media::flow::{Crypto, End, Flow, Port, PortPair, SourceRule};
+use leasebridge::media::flow::{Content, Crypto, End, Flow, Port, PortPair, SourceRule};
 use leasebridge::media::passage::{Passage, Scratch};
 use leasebridge::rtp::srtp::{MAX_GROWTH, MAX_MASTER, MasterKey, Receiver, Sender};
 use std::hint::black_box;
@@ -66,7 +66,9 @@ fn passage(from: Option<Suite>, to: Option<Suite>) -> Passage {
         clock_rates: Box::new([8000; 128]),
         cname: "ours".into(),
         extensions: Vec::new(),
+        content: Content::default(),
         silence: None,
+        play: None,
     };
     Passage::new(flow, 0)
 }

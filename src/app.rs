@@ -8,6 +8,7 @@
 //!   SIGTERM: 503, not ready ─► wait for calls, `node.drain_timeout` ─► BYE ─► flush ─► exit 0
 //! ```
 
+mod certificates;
 mod entropy;
 mod expected;
 mod gateway;
@@ -15,16 +16,20 @@ pub mod limits;
 mod meter;
 mod parts;
 pub mod places;
+mod preflight;
+mod recordings;
 pub mod settings;
 pub mod signals;
 mod streams;
+mod system_ports;
 mod verification;
 mod watch;
 
+pub use certificates::warnings;
 pub use gateway::Gateway;
 
 use crate::config::LogFormat;
-use crate::config::{Config, Environment};
+use crate::config::{Config, Environment, Faults};
 use crate::observe::Metrics;
 use crate::observe::log::{self, Log, LogError};
 use signals::{Signals, Wish};
@@ -34,6 +39,15 @@ use std::time::{Duration, Instant};
 
 /// How often a drain looks whether the last call has ended.
 const DRAIN_LOOK: Duration = Duration::from_millis(50);
+
+/// Reads a configuration and looks whether all of it can be used: what `check` and `serve` do.
+///
+/// # Errors
+/// Every fault.
+pub fn load(path: &Path) -> Result<Config, Faults> {
+    let environment = Environment::of_process(limits::descriptor_limit());
+    Config::load_with(path, &environment, &preflight::unusable)
+}
 
 /// Runs the gateway with `config`, which was read from `path` (reloads read it again).
 #[must_use]
@@ -45,6 +59,7 @@ pub fn serve(path: &Path, config: Config) -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+    warn(&config);
     let ended = start(config, &logs).and_then(|gateway| run(gateway, path, &logs));
     if let Err(error) = &ended {
         say_once(error);
@@ -53,6 +68,13 @@ pub fn serve(path: &Path, config: Config) -> ExitCode {
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
+    }
+}
+
+/// What is no fault, but had better be known.
+fn warn(config: &Config) {
+    for warning in warnings(config) {
+        tracing::warn!("{warning}");
     }
 }
 
@@ -114,8 +136,7 @@ fn run(mut gateway: Gateway, path: &Path, logs: &Log) -> Result<(), String> {
 }
 
 fn reload(gateway: &mut Gateway, path: &Path, logs: &Log) {
-    let environment = Environment::of_process(limits::descriptor_limit());
-    let config = match Config::load(path, &environment) {
+    let config = match load(path) {
         Ok(config) => config,
         Err(faults) => {
             for fault in faults.to_string().lines() {
@@ -130,7 +151,10 @@ fn reload(gateway: &mut Gateway, path: &Path, logs: &Log) {
         return;
     }
     match gateway.reload(config) {
-        Ok(()) => tracing::info!("the configuration was reloaded"),
+        Ok(()) => {
+            warn(gateway.config());
+            tracing::info!("the configuration was reloaded");
+        }
         Err(error) => tracing::error!(%error, "the configuration was not reloaded"),
     }
 }

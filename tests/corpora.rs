@@ -64,7 +64,7 @@ fn torture() -> Vec<(PathBuf, Vec<u8>)> {
     files.map(|(path, text)| (path, unescaped(&text))).collect()
 }
 
-/// To the framer and the codec as they are; to the gateway from each of its neighbours.
+/// To the framers and the codec as they are; to the gateway from each of its neighbours.
 #[test]
 fn the_torture_messages_break_no_promise() {
     let messages = torture();
@@ -73,6 +73,8 @@ fn the_torture_messages_break_no_promise() {
         let outcome = std::panic::catch_unwind(|| {
             fuzz::framer::run(&message);
             fuzz::codec::run(&message);
+            // A piece of a stream: no cuts, any bytes (0), the bytes.
+            fuzz::stream::run(&[&[0, 0], &message[..]].concat());
             for from in 0..3 {
                 // A step of this target: the seed, any bytes (0), from whom, the bytes.
                 let mut steps = vec![1, 0, from];
@@ -90,6 +92,21 @@ fn the_framer_reads_its_corpus_as_a_plain_reading_does() {
 }
 
 #[test]
+fn the_streams_of_the_corpus_are_the_same_however_they_are_cut() {
+    replay("fuzz/corpus/stream", fuzz::stream::run);
+}
+
+#[test]
+fn the_credentials_of_the_corpus_are_believed_once_or_never() {
+    replay("fuzz/corpus/digest", fuzz::digest::run);
+}
+
+#[test]
+fn no_passport_of_the_corpus_is_valid_but_our_own() {
+    replay("fuzz/corpus/passport", fuzz::passport::run);
+}
+
+#[test]
 fn the_codec_prints_its_corpus_as_it_read_it() {
     replay("fuzz/corpus/codec", fuzz::codec::run);
 }
@@ -102,6 +119,11 @@ fn the_descriptions_of_the_corpus_are_rewritten_by_the_allow_list() {
 #[test]
 fn the_packets_of_the_corpus_come_back_as_they_were() {
     replay("fuzz/corpus/srtp", fuzz::srtp::run);
+}
+
+#[test]
+fn only_who_is_described_is_heard_in_each_of_the_corpus() {
+    replay("fuzz/corpus/media", fuzz::media::run);
 }
 
 #[test]

@@ -80,9 +80,11 @@ fn a_packet_allocates_nothing() {
         caller: end(&mut relay, 30_000, &caller),
         callee: end(&mut relay, 31_000, &callee),
         clock_rates: Box::new([8000; 128]),
+        content: leasebridge::media::flow::Content::default(),
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: Some(Duration::from_secs(60)),
+        play: None,
     };
     // What comes is deciphered, what goes is enciphered by another key.
     flow.caller.crypto = keys(1, 2);

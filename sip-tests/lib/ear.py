@@ -1,5 +1,19 @@
 """A socket that counts what comes to it: RTP beside a sipp, or anything where nothing may come."""
-import socket, struct
+import errno, socket, struct, time
+from gateway import PATIENCE
+
+
+def bind(s, where):
+    """Binds a socket. For a moment the place may still be taken by one that was closed: a child that another thread is
+    starting has it until it runs its own program."""
+    end = time.time() + PATIENCE
+    while True:
+        try:
+            return s.bind(where)
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE or time.time() > end:
+                raise
+        time.sleep(0.01)
 
 
 class Ear:
@@ -7,7 +21,7 @@ class Ear:
         self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
         self.socket.setblocking(False)
-        self.socket.bind((ip, port))
+        bind(self.socket, (ip, port))
         self.packets, self.tunes, self.probes = [], {}, 0
 
     def listen(self):

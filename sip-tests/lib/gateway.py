@@ -99,8 +99,13 @@ class Gateway:
             self.process = subprocess.Popen([self.binary, "serve", "--config", self.path], stdout=log, stderr=log,
                                             stdin=subprocess.DEVNULL, env=env, start_new_session=True)
         if self.token is None:
-            self.token = subprocess.run([self.binary, "token", "--config", self.path, "--client", "tests"],
-                                        capture_output=True, text=True, check=True).stdout.strip()
+            self.authorised()
+
+    def authorised(self):
+        """Gets a token that its API takes."""
+        self.token = subprocess.run([self.binary, "token", "--config", self.path, "--client", "tests"],
+                                    capture_output=True, text=True, check=True).stdout.strip()
+        return self
 
     def answers(self):
         try:

@@ -321,3 +321,12 @@ def sender_report(ssrc=7, cname=b"me"):
     chunk += b"\0" * (-len(chunk) % 4)
     return (struct.pack(">BBHIIIIII", 0x80, 200, 6, ssrc, 1, 2, 3, 4, 5)
             + struct.pack(">BBH", 0x81, 202, len(chunk) // 4) + chunk)
+
+
+def block(ssrc, lost, jitter):
+    """One block of a report, which answers `sender_report` at once."""
+    return struct.pack(">IIIIII", ssrc, lost, 0, jitter, 0x00010000, 0)
+
+
+def receiver_report(ssrc, *blocks):
+    return struct.pack(">BBHI", 0x80 | len(blocks), 201, 1 + 6 * len(blocks), ssrc) + b"".join(blocks)

@@ -3,13 +3,14 @@
 A scenario is a list of steps for the caller (uac) or the callee (uas). Headers that a step must see
 are regular expressions; what must not be there is checked by `absent`.
 
-A `Gate` among the steps is where the scenario and the test meet: sipp says in its log that it stands there, the test
-does what it has to do, and then lets sipp go on with a message of its own. So nothing waits for a time.
+A `Gate` among the steps is where the scenario and the test meet: sipp says by its `Twin` that it stands there, the test
+does what it has to do, and then lets sipp go on. So nothing waits for a time.
 """
-import html, os, re, socket, subprocess, time
+import html, os, re, subprocess, time
 from ear import Ear
 from gateway import PATIENCE
 import pcap
+import twin
 
 # The port that a scenario names for its RTP is so far above sipp's own (-mp): sipp plays from there, and an `Ear` counts there.
 EAR = 10
@@ -149,6 +150,11 @@ def answered(status=200, check=None, absent=None):
     return f'<recv response="{status}" rrs="true">{_action(peer + _checks(check, absent))}</recv>\n'
 
 
+def repeated(status, times):
+    """What may come again so often. By UDP sipp itself knows what it has had; by a stream it does not."""
+    return [r(status, optional=True, rrs=False)] * times
+
+
 def trying():
     return r(100, optional=True, rrs=False)
 
@@ -159,10 +165,11 @@ def pause(ms):
 
 class Gate:
     """Where sipp stands until `when(context)` is true; then `action(context)` is done, and it goes on. With `hold` false
-    it goes on at once by itself: for where what the action brings about may come at any time."""
+    it goes on at once by itself: for where what the action brings about may come at any time. Optional `meanwhile` are
+    steps for what may come as it stands there."""
 
-    def __init__(self, action=None, hold=True, when=None):
-        self.action, self.hold, self.when = action, hold, when
+    def __init__(self, action=None, hold=True, when=None, meanwhile=()):
+        self.action, self.hold, self.when, self.meanwhile = action, hold, when, "".join(meanwhile)
 
 
 def mark(action):
@@ -180,10 +187,8 @@ class Sound(Gate):
         self.ear, self.payload_type = ear, payload_type
 
 
-def _gate(number, hold=True):
-    at = f'<nop><action><log message="at {number}."/></action></nop>\n'
-    past = f'<recv request="PUBLISH"><action><log message="past {number}."/></action></recv>\n'
-    return at + (past if hold else "")
+def _gate(number, hold=True, meanwhile=""):
+    return twin.says(f"at {number}") + meanwhile + (twin.waits() + twin.says(f"past {number}") if hold else "")
 
 
 # ---- steps of the callee
@@ -247,7 +252,7 @@ def invited(check=None, absent=None, reinvite=False):
 
 def scenario(name, steps):
     text = "".join(steps)
-    used = sorted({f"v{i}" for i in range(1, _n[0] + 1) if f'assign_to="v{i}"' in text}, key=lambda v: int(v[1:]))
+    used = sorted(set(re.findall(r'assign_to="(v[0-9]+)"', text)), key=lambda v: int(v[1:]))
     extra = [v for v in (*_REMEMBER, "peer", "rseq", "rseq_required") if f'assign_to="{v}"' in text]
     reference = f'<Reference variables="{",".join(used + extra)}"/>\n' if used or extra else ""
     return (f'<?xml version="1.0" encoding="ISO-8859-1"?>\n<!DOCTYPE scenario SYSTEM "sipp.dtd">\n'
@@ -255,31 +260,45 @@ def scenario(name, steps):
 
 
 class Sipp:
-    """One sipp process."""
+    """One sipp process. `port` is where the others find it. With "tls" a tunnel is there, and sipp itself is on `private`
+    if it is called; if it calls, it gets to the gateway by way of `through`."""
 
     def __init__(self, work, role, steps, ip, port, remote=None, service="", media_port=6000, lenient=False, timeout=3 * PATIENCE,
-                 auth_uri=None, transport="udp"):
+                 auth_uri=None, transport="udp", private=None, through=None):
         self.role, self.log, self.ip, self.port, self.media_port = role, os.path.join(work, role), ip, port, media_port
         os.makedirs(self.log, exist_ok=True)
         self.gates, self.passed, self.ears, self.speaks = [], 0, {}, set()
+        self.twin = twin.Twin(ip) if any(isinstance(step, Gate) for step in steps) else None
         path = os.path.join(self.log, "scenario.xml")
         with open(path, "w") as f:
-            f.write(scenario(role, self._fill(steps)))
+            f.write(self._spoken(scenario(role, self._fill(steps)), transport))
         cmd = ["sipp"] + ([remote] if remote else []) + [
-            "-sf", path, "-i", ip, "-p", str(port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
+            "-sf", path, "-i", ip, "-p", str(private or port), "-m", "1", "-nostdin", "-mi", ip, "-mp", str(media_port),
             "-timeout", str(timeout), "-timeout_error", "-trace_err", "-error_file", os.path.join(self.log, "errors"),
-            "-trace_msg", "-message_file", os.path.join(self.log, "messages"),
-            "-trace_logs", "-log_file", os.path.join(self.log, "logs")]
+            "-trace_msg", "-message_file", os.path.join(self.log, "messages")]
+        if self.twin:
+            cmd += ["-3pcc", self.twin.address()]
         if service:
             cmd += ["-s", service]
         if auth_uri:  # what the digest is of; by itself sipp takes the gateway's address without the number
             cmd += ["-auth_uri", auth_uri]
-        if transport == "tcp":
+        if transport != "udp":
             cmd += ["-t", "t1"]
+        if through:
+            cmd += ["-rsa", through]
         if lenient:  # goes on whatever comes
             cmd += ["-default_behaviors", "none"]
         self.process = subprocess.Popen(cmd, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
                                         stderr=subprocess.PIPE, cwd=self.log, start_new_session=True)
+
+    def _spoken(self, text, transport):
+        """What the other side is told of transport and port: a stream's Contact names it, and TLS is not sipp's own."""
+        if transport == "udp":
+            return text
+        text = re.sub(r"(?m)^(Contact: <sip:[a-z]+@\[local_ip\]:\[local_port\])>", r"\1;transport=[transport]>", text)
+        if transport == "tls":
+            text = text.replace("=[transport]", "=tls").replace("[transport]", "TLS").replace("[local_port]", str(self.port))
+        return text
 
     def _fill(self, steps):
         """The steps as text, gates numbered."""
@@ -290,7 +309,7 @@ class Sipp:
                 continue
             number = len(self.gates)
             self.gates.append(step)
-            out.append(_gate(number, step.hold))
+            out.append(_gate(number, step.hold, step.meanwhile))
             if isinstance(step, Sound):
                 # One of its own for each, so that no two packets of a case are alike.
                 ssrc = (sum(self.role.encode()) << 16) + number
@@ -315,27 +334,19 @@ class Sipp:
 
     def standing(self):
         """The gate where sipp stands; None where it is under way."""
-        if self.passed >= len(self.gates) or f"at {self.passed}." not in self._read("logs"):
+        if self.passed >= len(self.gates) or f"at {self.passed}" not in self.twin.listen():
             return None
         return self.gates[self.passed]
 
     def go(self):
-        """Lets it go on from its gate. What it is told looks like the last message that it got, so that `[last_...]`
-        means the same afterwards."""
+        """Lets it go on from its gate."""
         gate, self.passed = self.gates[self.passed], self.passed + 1
-        if not gate.hold:
-            return
-        last = ([m for m in self.received() if not m.startswith("PUBLISH")] or self.sent())[-1]
-        head = [l for l in last.partition("\n\n")[0].splitlines()[1:] if not l.lower().startswith(("content-", "x-go"))]
-        if "\nTo:" not in last:
-            head.append(f"To: <sip:{self.ip}>")
-        text = "\r\n".join([f"PUBLISH sip:{self.ip} SIP/2.0", *head, f"X-Go: {self.passed}", "Content-Length: 0", "", ""])
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
-            s.sendto(text.encode(), (self.ip, self.port))
+        if gate.hold:
+            self.twin.go()
 
     def gone(self):
         """Whether it has left the gate that it was last told to go on from."""
-        return f"past {self.passed - 1}." in self._read("logs")
+        return f"past {self.passed - 1}" in self.twin.listen()
 
     def wait(self, timeout=4 * PATIENCE):
         try:
@@ -359,6 +370,8 @@ class Sipp:
 
         for ear in self.ears.values():
             ear.close()
+        if self.twin:
+            self.twin.close()
 
     def messages(self):
         return self._read("messages")
@@ -370,9 +383,9 @@ class Sipp:
         return self._passing("sent")
 
     def _passing(self, way):
-        """The messages of one direction, in order."""
-        parts = re.split(r"^-{20,} .*\n(?=\S+ message (?:received|sent) )", self.messages(), flags=re.M)
-        return [p.partition("\n\n")[2] for p in parts if f" message {way} " in p.partition("\n")[0]]
+        """The SIP messages of one direction, in order."""
+        parts = re.split(r"^-{20,} .*\n(?=\S+ (?:control )?message (?:received|sent) )", self.messages(), flags=re.M)
+        return [p.partition("\n\n")[2] for p in parts if re.match(rf"\S+ message {way} ", p)]
 
     def times(self, start):
         """When each message came that begins so, in seconds of the day."""
@@ -410,10 +423,11 @@ class Sipp:
 def ready(ip, port, timeout=PATIENCE, transport="udp"):
     """Waits until somebody has bound the UDP port, or listens on the TCP one."""
     needle = "%s:%04X" % ("".join(f"{int(b):02X}" for b in reversed(ip.split("."))), port)
+    udp = transport == "udp"
     end = time.time() + timeout
     while time.time() < end:
-        with open(f"/proc/net/{transport}") as f:
-            if (needle if transport == "udp" else f"{needle} 00000000:0000 0A") in f.read():
+        with open("/proc/net/udp" if udp else "/proc/net/tcp") as f:
+            if (needle if udp else f"{needle} 00000000:0000 0A") in f.read():
                 return True
         time.sleep(0.01)
     return False

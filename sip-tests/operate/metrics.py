@@ -1,7 +1,7 @@
 """Every metric of docs/metrics.md is moved by something."""
 import concurrent.futures, http.client, os, re, signal, socket, threading, time
 import gateway
-from phone import Leg, build, connect, sender_report
+from phone import Leg, block, build, connect, receiver_report, sender_report
 
 CALLER, DRIVER, RIDER = "+60199990001", "+60122223333", "+60133334444"
 TESTS = []
@@ -30,6 +30,7 @@ MOVED = {
     "leasebridge_media_loss_ratio": "a call with a gap in its sound",
     "leasebridge_media_jitter_seconds": "a call with sound",
     "leasebridge_media_mos": "a call with sound",
+    "leasebridge_media_round_trip_seconds": "a receiver report that answers a sender report",
     "leasebridge_numbers": "leases, a reservation, a release",
     "leasebridge_leases": "leases",
     "leasebridge_http_requests_total": "requests",
@@ -121,7 +122,7 @@ class Watch:
 
 
 # Rows that must have two values, of metrics with several. Figures of the moment are taken about once a second.
-ROWS = ['leasebridge_guard_hits_total{part="rtcp"}', 'leasebridge_media_ports{state="used"}', 'leasebridge_media_ports{state="free"}',
+ROWS = ['leasebridge_guard_hits_total{part="rtcp"}', 'leasebridge_media_ports{network="default",state="used"}', 'leasebridge_media_ports{network="default",state="free"}',
         'leasebridge_media_dropped_total{reason="source"}', 'leasebridge_numbers{state="leased"}', 'leasebridge_numbers{state="free"}',
         'leasebridge_numbers{state="reserved"}', 'leasebridge_numbers{state="resting"}', 'leasebridge_trunk_up{trunk="carrier-out"}',
         'leasebridge_trunk_calls{trunk="carrier-in"}', 'leasebridge_trunk_calls{trunk="carrier-out"}',
@@ -154,6 +155,8 @@ def scenario(t, g, watch, caller, callee):
         stranger.play(a.media, 3)
         for phone, leg in ((caller, a), (callee, b)):
             phone.rtcp.sendto(sender_report(cname=b"me@home") + items(), (leg.media[0], leg.media[1] + 1))
+        t.equal(len(callee.hear(1, sock=callee.rtcp)), 1, "the caller's report")
+        callee.rtcp.sendto(receiver_report(8, block(7, 0, 0)), (b.media[0], b.media[1] + 1))
         t.equal(len(callee.hear(20)), 20, "packets heard")
         watched(t, callee, watch, ["leasebridge_calls_up", "leasebridge_sip_dialogs"],
                 [row for row in ROWS if "_ports" in row or "trunk_calls" in row])
@@ -252,7 +255,7 @@ def _(t):
     page = g.get("/metrics")[1]
     there = set(re.findall(r"^# TYPE (leasebridge_\w+)", page, re.M))
     t.equal(sorted(documented() ^ there), [], "documented or there, not both")
-    for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{state="free"} 2000',
+    for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{network="default",state="free"} 2000',
                 'leasebridge_calls_total{kind="single",outcome="completed",trunk_in="carrier-in",trunk_out="carrier-out"} 0',
                 'leasebridge_sip_events_total{detail="unknown-source",event="sip_dropped"} 0',
                 'leasebridge_refused_total{bound="http_connections_per_address"} 0'):

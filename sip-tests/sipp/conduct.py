@@ -1,11 +1,15 @@
 """What happens while the scenarios of a case run: their gates, their sound, and what is checked after every one."""
 import re, time
+from door import Door
 from ear import Ear
 from gateway import PATIENCE
 from phone import Phone, build
+from tunnel import Tunnel
 from sipp import EAR, Gate, Sipp, Sound, ack, answer, answered, bye, invite, invited, ok, r, ready, ring, trying
 
 SIP = 5080  # where the callee's carriers listen
+# With a tunnel there: where their sipps are, and where the caller's finds its way to the gateway.
+BEHIND, THROUGH = 5090, 5061
 
 
 class Broken(Exception):
@@ -19,7 +23,7 @@ class Context:
         self.gateway, self.case, self.work = gateway, case, work
         self.customer = self.reference = self.number = self.shown = None
         self.uac = self.uas = self.second = None
-        self.sides, self.holders, self.traps = [], [], {}
+        self.sides, self.holders, self.traps, self.strays, self.tunnels = [], [], {}, {}, []
         self.faults = []
 
     def fault(self, text):
@@ -39,30 +43,57 @@ class Context:
 
     # ---- who takes part
 
+    def connect(self):
+        """Sets up what a stream needs beside the sipps: a tunnel for TLS. By UDP nothing may come then."""
+        if self.case.transport == "udp":
+            return
+        self.strays = {role: Ear(self.gateway.ip[role], SIP) for role in ("callee", "second")}
+        if self.case.transport == "tls":
+            self.tunnel("tunnel", sorted({"caller", self.case.caller_ip}), ["second"] if self.case.closed else ["callee", "second"])
+
+    def tunnel(self, name, dials, listens):
+        ip = self.gateway.ip
+        files = {"ca": "ca.pem", "cert": "carriers.cert", "key": "carriers.key"}
+        certificates = {kind: f"{self.case.certificates}/{file}" for kind, file in files.items()}
+        dials, listens = [(ip[role], THROUGH) for role in dials], [ip[role] for role in listens]
+        tunnel = Tunnel(self.work, name, certificates, dials, (ip["gateway"], 5060), listens, SIP, BEHIND)
+        self.tunnels.append(tunnel)
+        if not all(ready(*door, transport="tls") for door in [*dials, *((there, SIP) for there in listens)]):
+            raise Broken(f"the {name} did not start: {tunnel.brief()}")
+
+    @property
+    def listens(self):
+        """The port of a callee itself."""
+        return BEHIND if self.case.transport == "tls" else SIP
+
     def callee(self, name, steps, role="callee", media_port=6000):
         side = Sipp(self.work, name, steps, self.gateway.ip[role], SIP, media_port=media_port,
-                    transport=self.case.transport)
+                    transport=self.case.transport, private=self.listens)
         self.sides.append(side)
-        if not ready(self.gateway.ip[role], SIP, transport=self.case.transport):
+        if not ready(self.gateway.ip[role], self.listens, transport=self.case.transport):
             raise Broken(f"{name}'s sipp did not start: {side.wait(1)}")
         return side
 
     def caller(self, name, steps, dialled, port=5070, media_port=6000, role="caller"):
-        side = Sipp(self.work, name, steps, self.gateway.ip[role], port, f"{self.gateway.ip['gateway']}:5060", dialled, media_port,
-                    lenient=self.case.lenient, auth_uri=f"{dialled}@{self.gateway.ip['gateway']}:5060",
-                    transport=self.case.transport)
+        ip = self.gateway.ip
+        side = Sipp(self.work, name, steps, ip[role], port, f"{ip['gateway']}:5060", dialled, media_port,
+                    lenient=self.case.lenient, auth_uri=f"{dialled}@{ip['gateway']}:5060", transport=self.case.transport,
+                    through=f"{ip[role]}:{THROUGH}" if self.case.transport == "tls" else None)
         self.sides.append(side)
         return side
 
     def trap(self, role):
         """A socket where a callee would listen, which answers nothing."""
-        self.traps[role] = Ear(self.gateway.ip[role], SIP)
+        trap = Ear if self.case.transport == "udp" else Door
+        self.traps[role] = trap(self.gateway.ip[role], self.listens)
 
     def close(self):
         for side in self.sides:
             side.end()
-        for trap in self.traps.values():
+        for trap in [*self.traps.values(), *self.strays.values()]:
             trap.close()
+        for tunnel in self.tunnels:
+            tunnel.end()
 
     def hold(self):
         """Another call on the same lease, up until the case's own has ended, with sound before and after."""
@@ -72,6 +103,8 @@ class Context:
                           self.number, 5072, 7000)
         self.holders = [uac, uas]
         self.attend(lambda: uac.standing() is done)
+        if uac.standing() is not done:
+            raise Broken(f"the held call did not come up: {uac.wait(1)}")
 
     # ---- gates
 
@@ -104,7 +137,7 @@ class Context:
             if other is None:
                 return
             playing = [(side, gate, other), (other, other.standing(), side)]
-        self.asked()  # what both have sent has been dealt with, an ACK for one
+        self.dealt()
         at = {to: to.standing().ear if isinstance(to.standing(), Sound) else EAR for _, _, to in playing}
         heard = lambda to: to.ear(at[to]).listen()
         self.until("the gateway relays", lambda: gate.solo and not gate.passes or self.gateway.metric("leasebridge_media_flows") >= 1)
@@ -160,6 +193,15 @@ class Context:
         finally:
             phone.close()
 
+    def dealt(self):
+        """What both sides have sent has been dealt with, an ACK for one. OPTIONS do not come behind what went by a stream."""
+        if self.case.transport == "udp":
+            return self.asked()
+        row = r'^leasebridge_sip_messages_total\{direction="received",message="ACK"\} (\d+)$'
+        sent = sum(m.startswith("ACK ") for side in self.sides for m in side.sent())
+        got = lambda: sum(map(int, re.findall(row, self.gateway.get("/metrics")[1], re.M)))
+        self.until("the gateway has the ACKs", lambda: got() >= sent)
+
     def drain(self):
         """A drain that lasts: a call is up, and SIGTERM has come."""
         g = self.gateway
@@ -182,13 +224,26 @@ class Context:
 
     def down(self):
         """Waits until the outbound trunk is, where nobody listens; from then on a socket does."""
-        self.until("the trunk is down", lambda: self.gateway.metric("leasebridge_trunk_up") == 0)
+        self.until("the trunk is down", lambda: 'leasebridge_trunk_up{trunk="carrier-out"} 0' in self.gateway.get("/metrics")[1])
         self.trap("callee")
+        if self.case.transport == "tls":
+            self.tunnel("late-tunnel", [], ["callee"])
+
+    def tried(self, role, times):
+        """The silent one there was sent so much at least. A stream says nothing twice (RFC 3261 section 17.1.1.2)."""
+        got = len(self.traps[role].listen())
+        good = got >= times if self.case.transport == "udp" else got == 1
+        self.check(good, f"the silent {role} was sent {got} messages")
 
     def strangers(self):
-        """Requests of unknown sources that were dropped by now."""
-        row = r'^leasebridge_sip_events_total\{detail="unknown-source",event="sip_dropped"\} (\d+)$'
+        """Requests of unknown sources that were dropped by now; by a stream it is their connections."""
+        event, detail = ("sip_dropped", "unknown-source") if self.case.transport == "udp" else ("sip_connection", "stranger")
+        row = rf'^leasebridge_sip_events_total\{{detail="{detail}",event="{event}"\}} (\d+)$'
         return int(re.search(row, self.gateway.get("/metrics")[1], re.M)[1])
+
+    def turned_away(self):
+        self.until("the stranger is counted", lambda: self.strangers() > 0)
+        self.check(not self.uac.received(), f"the stranger was sent {self.uac.received()[:1]}")
 
     def rest(self):
         """Releases the lease and sees its number at rest."""
@@ -214,7 +269,7 @@ class Context:
 
     def only(self, pattern):
         """The caller was sent that and nothing else."""
-        got = [m.splitlines()[0] for m in self.uac.received() if not m.startswith("PUBLISH")]
+        got = [m.splitlines()[0] for m in self.uac.received()]
         self.check(got and all(re.fullmatch(pattern, line.strip()) for line in got), f"the caller was sent {got}, not {pattern}")
 
     def between(self, side, first, then, seconds, place=1):
@@ -238,11 +293,13 @@ class Context:
                 self.check(all(p.startswith(self.case.trapped.encode()) for p in got), f"{role} was sent {got[:5]}")
             else:
                 self.check(not got, f"{role} was sent {got[:3]}")
-        theirs = "\n".join(m for m in self.uac.received() if not m.startswith("PUBLISH"))
+        for role, stray in self.strays.items():
+            self.check(not stray.listen(), f"{role} was sent something by UDP")
+        theirs = "\n".join(self.uac.received())
         own = "\n".join(self.uac.sent())
         self.hidden("the caller", theirs, *[s for s in ("60122223333", g.ip["callee"], g.ip["second"]) if s not in own])
         for side in calls:
-            ours = [m for m in side.received() if not m.startswith("PUBLISH")]
+            ours = side.received()
             self.hidden(side.role, "\n".join(ours), g.ip["caller"], *(["60133334444"] if self.case.lease == "group" else []))
             ids = {line for m in ours if m.startswith("INVITE") for line in m.splitlines() if line.startswith("Call-ID:")}
             self.check(len(ids) <= 1, f"{side.role} was sent {len(ids)} calls")

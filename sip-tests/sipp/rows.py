@@ -1,7 +1,8 @@
-"""The rows of sip-bridging that a SIPp case must stand for: section 2's table, section 3's bullets clause by clause, and
-section 1's failover. A case names the rows that it covers; a row without a case, or a case without a row, is a fault, and
-so is a COVERAGE.md that says otherwise."""
-import os
+"""The rows of sip-bridging that a SIPp case must stand for: section 2's table, and the bullets of sections 1 and 3 clause
+by clause. A case names the rows that it covers. A row without a case over each transport is a fault, and so is a case
+without a row, a clause about both sides where only one of them acts, and a COVERAGE.md that says otherwise."""
+import os, re
+from transports import TRANSPORTS
 
 PAGE = os.path.join(os.path.dirname(os.path.abspath(__file__)), "COVERAGE.md")
 
@@ -48,7 +49,6 @@ ROWS = {
     "2 privacy": "an identity from a trusted trunk's P-Asserted-Identity is usable with Privacy: id",
     "2 carried": "Max-Forwards is carried over to the other leg, less one",
     "2 trying": "100 goes out at once",
-    "1 unknown source": "a request from an address that no trunk lists is dropped, or 403",
     # ---- section 3: two legs
     "3 apart": "own Call-ID, tags, CSeq, branch, Contact, Via, SDP origin on each leg",
     "3 early media": "early media on the callee's leg passed on, with sound",
@@ -101,7 +101,16 @@ ROWS = {
     "3 other": "everything else becomes 500 with its cause",
     "3 nothing else": "no header, phrase or body of the other side, ever",
     "1 digest": "digest credentials of ours for them: 401 and 407 are answered once",
-    # ---- section 1: failover
+    # ---- section 1
+    "1 unknown source": "a request from an address that no trunk lists is dropped, or 403",
+    "1 in dialog": "requests inside a dialog are taken from its peer: an outbound trunk's BYE, re-INVITE, UPDATE",
+    "1 options": "OPTIONS from either side's peer is 200 with Allow, 503 while draining",
+    "1 numbers": "number form on the wire, in and out: +E.164, E.164 without +, national, tech prefix",
+    "1 identity": "the caller's identity from P-Asserted-Identity where the trunk is trusted, else From",
+    "1 caller id": "caller-ID policy: the caller's number or the leased one",
+    "1 priority": "outbound choice by priority, then weight",
+    "1 down": "a trunk that is down is not chosen",
+    "1 rest": "a 503 with Retry-After rests the trunk",
     "1 failover": "the next trunk on 408, 500, 502, 503, 504",
     "1 transport": "the next trunk on a transport error",
     "1 silence": "the next trunk on no response for 3 s",
@@ -110,22 +119,48 @@ ROWS = {
     "1 no failover early": "not after a provisional with media",
 }
 
+# Clauses that must be seen with the caller, and with the callee, as the one who acts.
+BOTH_SIDES = {"1 options", "3 directions", "3 zero", "3 codec", "3 address", "3 glare again", "3 delayed offer", "3 prack apart", "3 update early",
+              "3 update", "3 early media said", "3 refer", "3 info", "3 bye", "3 failure", "3 reason", "3 timer refresh", "3 timer dead"}
+
 LEFT_OUT = """Left out: overload (a signalling thread that is late for a second
 cannot be had from outside without slowing the whole machine; `an_invite_that_waited_too_long_is_shed_and_calls_that_are_up_are_not` has it, and draining
-takes the same way), announcements and T.38 (next version)."""
+takes the same way); how a trunk comes back after its rest or its OPTIONS, and how weights share many calls out (`sip-tests/wire`
+and `sip-tests/failover`); announcements (`sip-tests/wire`); T.38 (next version)."""
 HEAD = """# What the SIPp cases cover
 
-A row for each row of sip-bridging's admission table and each clause of its section on the two legs, and for failover. Every
+A row for each row of sip-bridging's admission table and each clause of its sections on trunks and on the two legs. Every
 case looks at both sides: where a call is refused, nothing may come to the callee's addresses; where it is answered, both sides
 play RTP (sipp's `play_pcap_audio`), every packet is counted at the socket where it arrives, and the record must say the same.
-This page is written by `sip-tests/sipp/run --table`, and the suite fails where it is out of date."""
+
+Every case is played over UDP, over TCP and over TLS, in both directions at once: the caller's carrier dials the gateway, the
+gateway dials the callee's, and requests inside a call go back on those connections. Debian's sipp has no TLS: a stunnel beside it
+has, and each end looks at the other's certificate. `acts` says who does what the clause is about, where it must be seen of both.
+This page is written by `sip-tests/sipp/run --table`, and the suite fails where it is out of date, where a row lacks a transport,
+or where a clause about both sides lacks one of them over some transport."""
+
+
+def actor(case):
+    """Who acts in a case: whom its name has first."""
+    found = re.search(r"\b(caller|callee)\b", case.name)
+    return found and found[1]
+
+
+def over(cases, row):
+    """By transport, the sides that act in the row's cases; a case may be about neither."""
+    return {transport: {actor(case) for case in cases if case.transport == transport and row in case.covers} for transport in TRANSPORTS}
 
 
 def faults(cases):
-    """What is wrong with the cover."""
-    covered = {row for case in cases for row in case.covers}
-    out = [f"no case for {row!r} ({text})" for row, text in ROWS.items() if row not in covered]
-    out += [f"{row!r} is no row" for row in sorted(covered - set(ROWS))]
+    """What is wrong with the cover by all that is played."""
+    out = []
+    for row, text in ROWS.items():
+        for transport, sides in over(cases, row).items():
+            if not sides:
+                out.append(f"no case for {row!r} ({text}) over {transport}")
+            elif row in BOTH_SIDES and not {"caller", "callee"} <= sides:
+                out.append(f"no case for {row!r} ({text}) over {transport} in which {' or '.join({'caller', 'callee'} - sides)} acts")
+    out += [f"{row!r} is no row" for row in sorted({row for case in cases for row in case.covers} | BOTH_SIDES) if row not in ROWS]
     out += [f"{case.name!r} names no row" for case in cases if not case.covers]
     names = [case.name for case in cases]
     with open(PAGE) as f:
@@ -135,7 +170,11 @@ def faults(cases):
 
 def table(cases):
     """The cover, as a page."""
-    lines = [HEAD, "", LEFT_OUT, "", "| row | says | cases |", "|---|---|---|"]
+    lines = [HEAD, "", LEFT_OUT, "", "| row | says | over | acts | cases |", "|---|---|---|---|---|"]
     for row, text in ROWS.items():
-        lines.append(f"| {row} | {text} | {'; '.join(c.name for c in cases if row in c.covers)} |")
+        by = over(cases, row)
+        transports = ", ".join(transport.upper() for transport, sides in by.items() if sides)
+        acts = ", ".join(sorted(set.intersection(*by.values()) - {None})) if row in BOTH_SIDES else ""
+        names = "; ".join(c.name for c in cases if c.transport == "udp" and row in c.covers)
+        lines.append(f"| {row} | {text} | {transports} | {acts} | {names} |")
     return "\n".join(lines) + "\n"

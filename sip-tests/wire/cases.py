@@ -123,6 +123,31 @@ def _(t):
     t.equal(t.g.records(0), [], "records")
 
 
+@case("trunks: a made-up answer sends nothing anywhere", **SECOND)
+def _(t):
+    caller, callee = t.sides()
+    victim, g = t.phone("second"), caller.gateway
+    for n, phone in enumerate([caller, callee] * 10):
+        tag = "".join("bcdfghjklmnpqrst"[(n * 7 + k * 3) % 16] for k in range(16))
+        phone.send(build("SIP/2.0 200 OK", [
+            f"Via: SIP/2.0/UDP {g[0]}:{g[1]};branch=z9hG4bKmadeup{n}", f"From: <sip:x@{g[0]}>;tag={tag}", "To: <sip:y@z>;tag=1",
+            f"Call-ID: madeup{n}", "CSeq: 1 INVITE", f"Contact: <sip:v@{victim.host}>"]))
+    for phone in (victim, caller, callee):
+        phone.silent()
+
+
+@case("trunks: unknown_source 403 says nothing to a request that no answer would belong to", sip={"unknown_source": "403"})
+def _(t):
+    stranger = t.phone("stranger")
+    lines = [f"Via: SIP/2.0/UDP {stranger.host};branch=z9hG4bKodd", f"From: <sip:x@{stranger.ip}>;tag=o", "To: <sip:y@z>",
+             "Call-ID: odd", "CSeq: 1 OPTIONS", "Max-Forwards: 70"]
+    for missing in range(5):
+        stranger.send(build("OPTIONS sip:y@z SIP/2.0", lines[:missing] + lines[missing + 1:]))
+    stranger.silent()
+    stranger.send(build("OPTIONS sip:y@z SIP/2.0", lines))
+    stranger.expect(403)
+
+
 @case("trunks: a dialog's peer is heard from an address that no trunk lists, a stranger is not")
 def _(t):
     caller, callee = t.sides()
@@ -392,7 +417,7 @@ def _(t):
     t.record(trunk_out="carrier-out", sip_code="500")
 
 
-@case("trunks: OPTIONS take a trunk down and bring it back", outbound={"options_interval": "1s"})
+@case("trunks: OPTIONS take a trunk down and bring it back", outbound={"options_interval": "1s"}, sip={"workers": 3})
 def _(t):
     callee = t.phone("callee")
 
@@ -408,7 +433,13 @@ def _(t):
             a.invite(single(t))
             m = a.refused(503)
             t.check(not m.get("retry-after"), "no Retry-After")
-            t.record(reason="no_trunk")
+            record = t.record(reason="no_trunk")
+            lease = f"reference_id={record['reference_id']}"
+            ended = lambda: [line for line in t.g.log_tail(1 << 20).splitlines() if "call ended" in line]
+            t.becomes(lambda: [lease in line for line in ended()], [True], "the lease in the log's line of the end")
+    # Every worker learns of it, and one says so.
+    for said in ("trunk down", "trunk up"):
+        t.becomes(lambda: t.g.log_tail(1 << 20).count(said), 1, f"lines that say {said}")
 
 
 @case("trunks: 503 with Retry-After rests the trunk, then one call tries it", calls={"per_lease": 0},
@@ -1528,7 +1559,7 @@ def _(t):
     number = single(t)
 
     def free():
-        row = re.search(r'media_ports{state="free"} (\S+)', t.g.get("/metrics")[1])
+        row = re.search(r'media_ports{network="default",state="free"} (\S+)', t.g.get("/metrics")[1])
         return float(row[1]) if row else 0
 
     # The figures are taken about once a second.

@@ -85,6 +85,28 @@ def _(t):
     callee.silent("INVITE")
 
 
+@case("digest: with two workers a nonce is good at both, once, and guesses count together", sip={"workers": 2}, **THEIRS)
+def _(t):
+    caller, callee = t.sides()
+    nowhere = "+60388889999"  # no lease: whoever is let in is told 404
+    challenge = asked(Leg(caller, CALLER), nowhere)[0]
+    uri = Leg(caller, CALLER).start(nowhere).split()[1]
+    for count in range(1, 13):  # each with a Call-ID of its own: they meet both workers
+        leg = Leg(caller, CALLER)
+        leg.invite(nowhere, extra=[proof(challenge, uri, count=count)])
+        leg.refused(404)
+    for count in range(1, 13):
+        again = asked(Leg(caller, CALLER), nowhere, extra=[proof(challenge, uri, count=count)])
+        t.equal({c.get("stale") for c in again}, {"true"}, "stale")
+    t.equal((counted(t, "accepted"), counted(t, "replayed")), (12, 12), "let in, and replays")
+    for _ in range(10):
+        asked(Leg(caller, CALLER), nowhere, extra=[proof(challenge, uri, password="guess", count=20)])
+    for count in range(30, 36):
+        asked(Leg(caller, CALLER), nowhere, extra=[proof(challenge, uri, count=count)])
+    t.equal((counted(t, "wrong"), counted(t, "guessing")), (10, 6), "wrong, and not looked at")
+    callee.silent("INVITE")
+
+
 @case("digest: a wrong password is not stale, and uses up no count", **THEIRS)
 def _(t):
     caller, callee = t.sides()

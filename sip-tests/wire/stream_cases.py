@@ -62,6 +62,16 @@ def _(t):
     hang_up(a, b)
 
 
+@case("tcp: unknown_source 403 answers strangers", sip={"listen": BOTH, "unknown_source": "403"})
+def _(t):
+    leg = Leg(t.phone("stranger", kind=StreamPhone), CALLER)
+    leg.invite(single(t))
+    leg.refused(403)
+    # The ACK to it is no second refusal.
+    t.becomes(lambda: event(t, "refused-ack", "sip_dropped"), 1, "ACKs")
+    t.equal(event(t, "unknown-source", "sip_refused"), 1, "refusals")
+
+
 @case("tcp: byte by byte, and many at once", **TCP)
 def _(t):
     caller, callee = tcp_sides(t)
@@ -258,6 +268,11 @@ def _(t):
     except OSError:
         pass
     t.becomes(lambda: event(t, "handshake"), 1, "handshakes refused")
+    # Nor is it another way round: its address alone proves nothing.
+    plain = t.phone("caller", port=5091, rtp=6020)
+    options(plain)
+    plain.expect(403)
+    t.becomes(lambda: event(t, "no-certificate", "sip_refused"), 1, "requests refused for want of a certificate")
 
 
 @case("tls: a carrier whose certificate has another name is not called")

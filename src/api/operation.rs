@@ -202,6 +202,14 @@ pub const RECORD_ROW: &[&str] = &[
     "attestation",
     "signer",
     "origid",
+    "to_callee_mos",
+    "to_callee_round_trip_ms",
+    "to_callee_reported_lost",
+    "to_callee_reported_jitter_ms",
+    "to_caller_mos",
+    "to_caller_round_trip_ms",
+    "to_caller_reported_lost",
+    "to_caller_reported_jitter_ms",
 ];
 
 impl Shape {

@@ -1,8 +1,10 @@
 //! A running gateway: threads started in the order of their needs, and ended in the opposite one.
 
+use super::certificates::Expiries;
 use super::meter::WorkerMeter;
 use super::parts::{WorkerParts, directory, parts};
 use super::places::Places;
+use super::recordings;
 use super::settings;
 use super::verification;
 use super::watch::{self, DataDirectory};
@@ -11,16 +13,19 @@ use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
 use crate::books::command::{CallNotice, Command, Idempotency, Reply};
 use crate::books::{Books, Lookup};
+use crate::call;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
 use crate::engine::handover::Handover;
 use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Update, Worker};
+use crate::media;
 use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
 use crate::store::{Reader, StoreError};
+use crate::transport::poll::Bell;
 use crate::transport::resolver::{self, Resolver};
 use crate::transport::stream::{Streams, Tls};
 use crate::transport::udp::UdpEndpoint;
@@ -52,6 +57,7 @@ pub struct Gateway {
     sip_addresses: Vec<SocketAddr>,
     health: Arc<Health>,
     metrics: Metrics,
+    expiries: Expiries,
     resolver: Resolver,
     /// One for each signalling worker, in order.
     signalling: Vec<Signaller>,
@@ -86,10 +92,12 @@ impl Gateway {
             addresses: sip_addresses,
         } = super::streams::bind(&config, &super::streams::tls(&config, &placed)?)?;
         let directory = directory(&config, &placed, &plan, &shelf.lookup);
-        let parts = parts(&config, &placed, directory, &sip_addresses, &metrics)?;
+        let bells = &shelf.bells;
+        let parts = parts(&config, &placed, directory, &sip_addresses, bells, &metrics)?;
         let names = settings::names(&parts.agent);
         let verification = verification::start(&config, &metrics)?;
-        let workers = workers(parts.workers, sockets, (&metrics, &health));
+        let workers = workers(&config, parts.workers, sockets, (&metrics, &health));
+        super::system_ports::check(&config);
         super::expected::expect(&metrics, &config);
         // Everything that can be had is there: the API's address is the last that may be missing.
         let endpoint = Endpoints::new(metrics.clone(), Arc::clone(&health));
@@ -102,6 +110,7 @@ impl Gateway {
         let resolver = start_resolver(&config, &sip_addresses, &signalling, &metrics)?;
         resolver.watch(names);
         health.set_sip_listening(true);
+        let expiries = Expiries::observed(&metrics, &config);
         let this = Self {
             started: config.clone(),
             config,
@@ -110,6 +119,7 @@ impl Gateway {
             http_address: http.address,
             sip_addresses,
             health,
+            expiries,
             metrics,
             resolver,
             signalling,
@@ -123,8 +133,21 @@ impl Gateway {
             servers: vec![http.server],
         };
         this.listen_beside(&http.beside)?;
-        tracing::info!(http = %this.http_address, sip = ?this.sip_addresses, "serving");
+        tracing::info!(http = %this.http_address, sip = this.sip_listeners(), "serving");
         Ok(this)
+    }
+
+    /// What is in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where SIP listens, as the configuration writes it.
+    fn sip_listeners(&self) -> String {
+        let listen = self.started.sip.listen.iter().zip(&self.sip_addresses);
+        let named = listen.map(|((listen, _), at)| format!("{}:{at}", listen.transport.name()));
+        named.collect::<Vec<_>>().join(" ")
     }
 
     /// Where the API listens.
@@ -159,18 +182,17 @@ impl Gateway {
     /// What is wrong with it; what was in force stays.
     pub fn reload(&mut self, mut config: Config) -> Result<(), String> {
         let waiting = self.started.restart_only(&config).0;
-        if !waiting.is_empty() {
-            tracing::warn!(
-                keys = waiting.join(", "),
-                "these take effect at the next start"
-            );
-        }
         // What the pools of ports were made of.
         config
             .media
             .addresses
             .clone_from(&self.started.media.addresses);
         config.media.ports = self.started.media.ports;
+        config
+            .media
+            .networks
+            .clone_from(&self.started.media.networks);
+        settings::networks_are_there(&config)?;
         let plan = settings::plan(&config)?;
         let api = settings::api(&config, &plan)?;
         let mut places = self.places.clone();
@@ -180,6 +202,7 @@ impl Gateway {
         let pool = settings::pool(&config)?;
         let certificates = super::streams::tls(&config, &placed)?;
         let verifying = verification::settings(&config)?;
+        let recordings = recordings::load(&config)?;
         let made = self.signalling.iter();
         let made = made.map(|_| Tls::new(certificates.clone()));
         let tls: Vec<Tls> = made.collect::<Result<_, _>>()?;
@@ -189,15 +212,22 @@ impl Gateway {
         for (one, tls) in self.signalling.iter().zip(tls) {
             let update = Update {
                 agent: agent.clone(),
-                settings: settings::call(&config),
+                settings: call::Settings {
+                    announcements: recordings::lengths(&recordings),
+                    ..settings::call(&config)
+                },
                 trunks: settings::trunks(&placed),
-                media: settings::media(&config, &placed),
+                media: media::settings::Settings {
+                    recordings: recordings.clone(),
+                    ..settings::media(&config, &placed)
+                },
                 directory: directory(&config, &placed, &plan, &self.lookup),
             };
-            one.control
-                .blocking_send(Control::Certificates(Box::new(tls)))
-                .and_then(|()| one.control.blocking_send(Control::Reload(Box::new(update))))
-                .map_err(|_| "a signalling thread has ended".to_owned())?;
+            let told = one.tell(Control::Certificates(Box::new(tls)))
+                && one.tell(Control::Reload(Box::new(update)));
+            if !told {
+                return Err("a signalling thread has ended".to_owned());
+            }
         }
         self.resolver.watch(names);
         self.places = places;
@@ -206,7 +236,12 @@ impl Gateway {
         self.api.reload(api);
         add_pool(&self.runtime, &self.handle, pool)?;
         super::expected::expect(&self.metrics, &config);
+        self.expiries.replace(&config);
         self.config = config;
+        if !waiting.is_empty() {
+            let keys = waiting.join(", ");
+            tracing::warn!(keys, "these take effect at the next start");
+        }
         Ok(())
     }
 
@@ -234,7 +269,7 @@ impl Gateway {
 
     fn tell_workers(&self, what: impl Fn() -> Control) {
         for one in &self.signalling {
-            let _ = one.control.blocking_send(what());
+            one.tell(what());
         }
     }
 
@@ -300,6 +335,8 @@ struct Shelf {
     lookup: Arc<dyn Lookup>,
     /// For each signalling worker, in order.
     notices: Vec<mpsc::UnboundedReceiver<CallNotice>>,
+    /// What wakes each of them.
+    bells: Vec<Arc<Bell>>,
 }
 
 fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
@@ -309,8 +346,15 @@ fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
     let store = SledStore::open(options).map_err(said)?;
     let books = Books::new(settings::books(config, plan));
     let lookup: Arc<dyn Lookup> = books.directory();
-    let (senders, notices) = (0..config.sip.workers)
-        .map(|_| mpsc::unbounded_channel())
+    let bell = |_| Bell::new().map(Arc::new);
+    let bells: Result<Vec<_>, _> = (0..config.sip.workers).map(bell).collect();
+    let bells = bells.map_err(|error| format!("an eventfd: {error}"))?;
+    let (senders, notices) = bells
+        .iter()
+        .map(|bell| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            ((sender, Arc::clone(bell)), receiver)
+        })
         .unzip();
     let sink = Box::new(Notices(senders));
     let limits = books_thread::Limits::default();
@@ -321,6 +365,7 @@ fn open_books(config: &Config, plan: &Arc<Plan>) -> Result<Shelf, String> {
         handle,
         lookup,
         notices,
+        bells,
     })
 }
 
@@ -405,16 +450,20 @@ impl neighbours::Books for BooksHandle {
 
 /// The books' notices on their way to the signalling threads. Each answers a command of a call or
 /// tells one of its lease's end, so there are never more than a few a call.
-struct Notices(Vec<mpsc::UnboundedSender<CallNotice>>);
+struct Notices(Vec<(mpsc::UnboundedSender<CallNotice>, Arc<Bell>)>);
 
 impl NoticeSink for Notices {
     fn deliver(&self, notice: CallNotice) {
-        if let Some(worker) = self.0.get(usize::from(notice.worker)) {
-            let _ = worker.send(notice);
+        if let Some((queue, _)) = self.0.get(usize::from(notice.worker)) {
+            let _ = queue.send(notice);
         }
     }
 
-    fn wake(&self, _worker: u16) {}
+    fn wake(&self, worker: u16) {
+        if let Some((_, bell)) = self.0.get(usize::from(worker)) {
+            bell.ring();
+        }
+    }
 }
 
 fn say(report: &crate::books::LoadReport) {
@@ -459,12 +508,14 @@ fn start_resolver(
     workers: &[Signaller],
     metrics: &Metrics,
 ) -> Result<Resolver, String> {
-    let controls: Vec<_> = workers.iter().map(|one| one.control.clone()).collect();
+    let way = |one: &Signaller| (one.control.clone(), Arc::clone(&one.bell));
+    let controls: Vec<_> = workers.iter().map(way).collect();
     let metrics = metrics.clone();
     let sink = move |found: &resolver::Found| {
         // Who has it already may have it twice: all are told until all know.
-        let full = |control: &mpsc::Sender<Control>| {
+        let full = |(control, bell): &(mpsc::Sender<Control>, Arc<Bell>)| {
             let sent = control.try_send(Control::Hops(found.clone()));
+            bell.ring();
             matches!(sent, Err(mpsc::error::TrySendError::Full(_)))
         };
         !controls.iter().any(full)
@@ -481,8 +532,18 @@ fn start_resolver(
 /// A signalling worker, as the rest reaches it.
 struct Signaller {
     control: mpsc::Sender<Control>,
+    bell: Arc<Bell>,
     calls_up: Arc<AtomicUsize>,
     thread: JoinHandle<()>,
+}
+
+impl Signaller {
+    /// Tells it something; false if it has ended.
+    fn tell(&self, what: Control) -> bool {
+        let told = self.control.blocking_send(what).is_ok();
+        self.bell.ring();
+        told
+    }
 }
 
 /// One that only waits for its thread.
@@ -496,6 +557,7 @@ struct Ready {
 }
 
 fn workers(
+    config: &Config,
     parts: Vec<WorkerParts>,
     sockets: Vec<(Vec<UdpEndpoint>, Streams)>,
     (metrics, health): (&Metrics, &Arc<Health>),
@@ -503,9 +565,9 @@ fn workers(
     let ready = |(parts, (endpoints, streams)): (WorkerParts, (Vec<UdpEndpoint>, Streams))| {
         let index = parts.parts.index;
         let worker = Worker::new(parts.parts);
-        let meter = WorkerMeter::new(metrics, health, index);
+        let meter = WorkerMeter::new(config, metrics, health, index);
         // Whoever asks first, right after the start, finds every figure there.
-        meter.observe(&worker, &endpoints.iter().collect::<Vec<_>>(), &streams);
+        meter.observe(&worker, &[], &streams);
         Ready {
             worker,
             endpoints,
@@ -527,7 +589,8 @@ impl Ready {
     ) -> Result<Signaller, String> {
         let (control, control_in) = mpsc::channel(CONTROLS);
         let calls_up = Arc::new(AtomicUsize::new(0));
-        let (verifier, verdicts) = verification::asker(verification);
+        let bell = Arc::clone(self.handover.bell());
+        let (verifier, verdicts) = verification::asker(verification, &bell);
         let name = format!("signalling-{}", self.handover.shard().index());
         let signalling = Signalling {
             worker: self.worker,
@@ -546,6 +609,7 @@ impl Ready {
         let thread = spawn_signalling(name, signalling)?;
         Ok(Signaller {
             control,
+            bell,
             calls_up,
             thread,
         })
@@ -556,14 +620,7 @@ fn spawn_signalling(name: String, signalling: Signalling) -> Result<JoinHandle<(
     std::thread::Builder::new()
         .name(name)
         .spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread()
-                .enable_all()
-                .build();
-            let ended = match runtime {
-                Ok(runtime) => runtime.block_on(signalling.run()),
-                Err(error) => Err(error),
-            };
-            if let Err(error) = ended {
+            if let Err(error) = signalling.run() {
                 tracing::error!(%error, "a signalling thread failed");
             }
         })

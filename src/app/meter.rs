@@ -3,10 +3,10 @@
 use crate::api::dispatch::Api;
 use crate::api::metrics::BUCKETS_MICROS;
 use crate::api::neighbours::{self, BesideAnswer};
+use crate::config::Config;
 use crate::domain::{CallRecord, TrunkId};
 use crate::engine::books_thread::BooksHandle;
 use crate::engine::clock;
-use crate::engine::life;
 use crate::engine::signalling::Meter;
 use crate::engine::worker::Worker;
 use crate::media::flow::DropReason;
@@ -16,7 +16,7 @@ use crate::observe::{Buckets, Endpoints, Health, Metrics, Sink};
 use crate::relay::metrics::RelayMetrics;
 use crate::sip::message::Transport;
 use crate::transport::stream::Streams;
-use crate::transport::udp::UdpEndpoint;
+use crate::transport::udp::UdpSender;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -57,23 +57,29 @@ struct TrunkRow {
     calls: u32,
 }
 
-#[derive(Default)]
-struct PortFigures {
-    used: AtomicU64,
-    free: AtomicU64,
-    bad: AtomicU64,
+/// Ports of each address, with the name of its network.
+struct PortFigures(Vec<(String, [AtomicU64; 3])>);
+
+impl PortFigures {
+    fn new(config: &Config) -> Self {
+        let name = |network: usize| config.media.networks.get(network).cloned();
+        let addresses = config.media.addresses.iter();
+        let figures =
+            addresses.map(|one| (name(one.network).unwrap_or_default(), <[_; 3]>::default()));
+        Self(figures.collect())
+    }
 }
 
 impl WorkerMeter {
     /// Counts into `metrics`; figures of several workers are summed there.
-    pub fn new(metrics: &Metrics, health: &Arc<Health>, index: u16) -> Self {
+    pub fn new(config: &Config, metrics: &Metrics, health: &Arc<Health>, index: u16) -> Self {
         let this = Self {
             first: index == 0,
             metrics: metrics.clone(),
             health: Arc::clone(health),
             figures: Arc::default(),
             trunks: Arc::default(),
-            ports: Arc::default(),
+            ports: Arc::new(PortFigures::new(config)),
         };
         metrics.add_source(this.figures.clone());
         let (trunks, first) = (Arc::clone(&this.trunks), this.first);
@@ -92,13 +98,11 @@ impl WorkerMeter {
         }));
         let ports = Arc::clone(&this.ports);
         metrics.add_source(Arc::new(move |sink: &mut Sink| {
-            let states = [
-                ("used", &ports.used),
-                ("free", &ports.free),
-                ("bad", &ports.bad),
-            ];
-            for (state, figure) in states {
-                sink.add(&rows::MEDIA_PORTS, &[state], figure.load(Ordering::Relaxed));
+            for (network, figures) in &ports.0 {
+                for (state, figure) in ["used", "free", "bad"].iter().zip(figures) {
+                    let labels = [network.as_str(), state];
+                    sink.add(&rows::MEDIA_PORTS, &labels, figure.load(Ordering::Relaxed));
+                }
             }
         }));
         this
@@ -134,14 +138,14 @@ impl WorkerMeter {
 impl Meter for WorkerMeter {
     fn ended(&self, record: &CallRecord) {
         self.metrics.call_ended(record);
-        life::ended(record);
     }
 
     fn count(&self, name: &'static str, label: &'static str) {
-        if name == "guard_hits" {
-            self.metrics.sip_guard_hit();
-        } else {
-            self.metrics.sip_event(name, label);
+        match name {
+            "guard_hits" => self.metrics.sip_guard_hit(),
+            "announcements" => self.metrics.announcement(label, "played"),
+            "announcements_refused" => self.metrics.announcement(label, "refused"),
+            _ => self.metrics.sip_event(name, label),
         }
     }
 
@@ -158,7 +162,7 @@ impl Meter for WorkerMeter {
         self.figures.line(waiting, began, lost);
     }
 
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams) {
+    fn observe(&self, worker: &Worker, endpoints: &[UdpSender], streams: &Streams) {
         let alive = worker.agent().alive();
         let counters = worker.agent().counters();
         self.figures
@@ -169,24 +173,19 @@ impl Meter for WorkerMeter {
             count(alive.client_transactions + alive.server_transactions),
             count(alive.dialogs),
         );
-        let waiting: usize = endpoints.iter().map(|endpoint| endpoint.waiting()).sum();
+        let waiting: usize = endpoints.iter().map(UdpSender::waiting).sum();
         self.figures.set_queue(count(waiting));
         self.figures.set_connections(
             count(streams.connections(Transport::Tcp)),
             count(streams.connections(Transport::Tls)),
             count(streams.waiting()),
         );
-        let ports = worker.ports().count();
-        // Pairs, and so two ports each.
-        self.ports
-            .used
-            .store(2 * count(ports.used), Ordering::Relaxed);
-        self.ports
-            .free
-            .store(2 * count(ports.free), Ordering::Relaxed);
-        self.ports
-            .bad
-            .store(2 * count(ports.retired), Ordering::Relaxed);
+        for (ports, (_, figures)) in worker.ports().counts().zip(&self.ports.0) {
+            let states = [ports.used, ports.free, ports.retired];
+            for (pairs, figure) in states.into_iter().zip(figures) {
+                figure.store(2 * count(pairs), Ordering::Relaxed);
+            }
+        }
         self.trunks(worker);
     }
 }

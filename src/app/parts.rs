@@ -1,13 +1,15 @@
 //! What the signalling workers are made of, from the configuration.
 
 use super::places::Placed;
-use super::settings;
+use super::{recordings, settings};
 use crate::books::Lookup;
+use crate::call;
 use crate::call::caps::{Counts, Share};
 use crate::call::routing::Trunks;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_adapter::Directory;
+use crate::engine::digest_memory::SharedMemory;
 use crate::engine::handover::Handover;
 use crate::engine::worker::Parts;
 use crate::media;
@@ -16,7 +18,9 @@ use crate::observe::Metrics;
 use crate::relay::Relay as _;
 use crate::relay::socket::{RelayThreads, SocketRelay};
 use crate::sip::agent::{self, Agent};
+use crate::sip::digest::{Gate, Nonces};
 use crate::sip::steering::Steering;
+use crate::transport::poll::Bell;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,10 +70,12 @@ pub(super) fn parts(
     placed: &Placed<'_>,
     directory: Directory,
     sip: &[SocketAddr],
+    bells: &[Arc<Bell>],
     metrics: &Metrics,
 ) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
-    let media = settings::media(config, placed);
+    let mut media = settings::media(config, placed);
+    media.recordings = recordings::load(config)?;
     let steering = Steering::new(agent::Entropy::next(&mut entropy), config.sip.workers);
     let count = usize::from(steering.workers());
     for network in &media.networks {
@@ -83,8 +89,9 @@ pub(super) fn parts(
     super::meter::observe_relay(metrics, threads.metrics());
     let agent = settings::agent(config, placed, sip)?;
     let counts = Counts::new(count, super::places::MOST_NAMES.into(), Instant::now());
+    let gate = gates(&mut entropy);
     let mut workers = Vec::with_capacity(count);
-    for (handover, mut relay) in Handover::mesh(steering).into_iter().zip(relays) {
+    for (handover, mut relay) in Handover::mesh(steering, bells).into_iter().zip(relays) {
         let shard = handover.shard();
         let index = usize::from(shard.index());
         let mut ports = shares(config, &media, (index, count), &mut entropy);
@@ -98,8 +105,13 @@ pub(super) fn parts(
         }
         let parts = Parts {
             index: shard.index(),
-            agent: Agent::new(agent.clone(), Box::new(super::entropy::System)).at(shard),
-            settings: settings::call(config),
+            agent: Agent::new(agent.clone(), Box::new(super::entropy::System))
+                .at(shard)
+                .behind(gate()),
+            settings: call::Settings {
+                announcements: recordings::lengths(&media.recordings),
+                ..settings::call(config)
+            },
             trunks,
             media: media.clone(),
             ports,
@@ -120,6 +132,13 @@ pub(super) fn parts(
     })
 }
 
+/// What lets credentials in: of each worker one, with one key and one memory.
+fn gates(entropy: &mut dyn agent::Entropy) -> impl Fn() -> Gate + use<> {
+    let nonces = Nonces::draw(entropy, Instant::now());
+    let memory = SharedMemory::default();
+    move || Gate::new(nonces.clone(), Box::new(memory.clone()))
+}
+
 /// One worker's share of the media ports.
 fn shares(
     config: &Config,
@@ -127,9 +146,9 @@ fn shares(
     worker: (usize, usize),
     entropy: &mut dyn agent::Entropy,
 ) -> Ports {
-    let range = settings::port_range(config);
     let shards = settings::relay(config).threads.max(1);
     let mut share = |network: &media::settings::Network| {
+        let range = (network.first_port, network.last_port);
         PortPool::share(network.bind, range, shards, worker, entropy.next())
     };
     Ports::new(media.networks.iter().map(&mut share).collect())

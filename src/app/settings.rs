@@ -74,7 +74,7 @@ pub fn books(config: &Config, plan: &Arc<Plan>) -> books::Settings {
     }
 }
 
-/// The call's.
+/// The call's, without recordings.
 #[must_use]
 pub fn call(config: &Config) -> call::Settings {
     call::Settings {
@@ -84,6 +84,8 @@ pub fn call(config: &Config) -> call::Settings {
         no_lease: config.calls.no_lease,
         no_credit: config.calls.no_credit,
         verdict_timeout: config.identity.verdict_timeout,
+        announcements: call::Announcements::default(),
+        credit_warning: config.billing.credit_warning,
     }
 }
 
@@ -175,6 +177,7 @@ fn agent_trunk(
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
         target: target.transpose()?,
+        certified: trunk.tls.require_client_cert,
         trusted: trunk.trusted,
         reliable: match trunk.reliable_provisionals {
             config::Reliability::Off => agent::Reliability::Off,
@@ -248,15 +251,15 @@ pub fn trunk_emergency(placed: &Placed<'_>) -> Vec<Vec<Box<str>>> {
     placed.iter().map(one).collect()
 }
 
-/// Media rules.
+/// Media rules, without recordings.
 #[must_use]
 pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
-    let (first_port, last_port) = port_range(config);
     let networks = config.media.addresses.iter().map(|address| media::Network {
+        named: address.network,
         bind: address.bind,
         advertised: address.advertised,
-        first_port,
-        last_port,
+        first_port: address.ports.first,
+        last_port: address.ports.last,
     });
     let trunk = |trunk: &config::Trunk| media::Trunk {
         network: network_of(config, trunk),
@@ -277,13 +280,26 @@ pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
         networks: networks.collect(),
         trunks: placed.iter().map(|one| one.map(trunk)).collect(),
         timeout: config.media.timeout.unwrap_or_default(),
+        recordings: crate::media::recording::Recordings::default(),
     }
 }
 
-/// First and last media port.
-#[must_use]
-pub fn port_range(config: &Config) -> (u16, u16) {
-    (config.media.ports.first, config.media.ports.last)
+/// Whether every trunk's network is there: a reload brings none.
+///
+/// # Errors
+/// The first that is not.
+pub fn networks_are_there(config: &Config) -> Result<(), String> {
+    for trunk in &config.trunks {
+        if let Some(network) = &trunk.media_network
+            && !config.media.networks.contains(network)
+        {
+            let name = &trunk.name;
+            return Err(format!(
+                "trunk {name}: media_network {network:?} is there after a restart alone"
+            ));
+        }
+    }
+    Ok(())
 }
 
 /// The relay's.
@@ -297,6 +313,8 @@ pub fn relay(config: &Config) -> RelayConfig {
             .iter()
             .map(|cpu| usize::from(*cpu))
             .collect(),
+        receive_buffer: usize::try_from(config.media.receive_buffer).unwrap_or(usize::MAX),
+        dscp: config.media.dscp,
         ..RelayConfig::default()
     }
 }
@@ -410,18 +428,29 @@ fn form(config: &Config, form: &config::NumberForm) -> NumberForm {
     }
 }
 
-/// The media network of a trunk's address family: that of its target's address, else of its first
+/// The media address of a trunk's network and family: that of its target's address, else of its first
 /// source. Where the target is a name, the family is known once it is resolved.
 fn network_of(config: &Config, trunk: &config::Trunk) -> usize {
     let target = trunk.target.as_ref();
     let literal = target.and_then(|target| question(target).literal());
     let address = literal.or_else(|| trunk.sources.first().map(|cidr| cidr.address));
     let v6 = address.is_some_and(|address| address.is_ipv6());
-    config
-        .media
-        .addresses
-        .iter()
-        .position(|one| one.bind.is_ipv6() == v6)
+    let name = trunk
+        .media_network
+        .as_deref()
+        .unwrap_or(config::DEFAULT_NETWORK);
+    let addresses = &config.media.addresses;
+    let own = |one: &config::MediaAddress| {
+        config
+            .media
+            .networks
+            .get(one.network)
+            .is_some_and(|n| n == name)
+    };
+    let fits = |one: &config::MediaAddress| own(one) && one.bind.is_ipv6() == v6;
+    let fitting = addresses.iter().position(fits);
+    fitting
+        .or_else(|| addresses.iter().position(own))
         .unwrap_or(0)
 }
 

@@ -12,6 +12,8 @@ use std::net::SocketAddr;
 
 /// Connections that an address of a trunk may have, of all: this part.
 const SHARE: usize = 4;
+/// Connections that are kept for those that we make, of all: this part.
+const DIALLED: usize = 4;
 /// Connections that all strangers together may have, of all: this part.
 const STRANGERS: usize = 16;
 
@@ -63,8 +65,11 @@ fn limits(config: &Config) -> Limits {
     let connections = usize::try_from(config.sip.max_connections).unwrap_or(usize::MAX);
     let connections = connections.div_ceil(usize::from(config.sip.workers).max(1));
     let defaults = Limits::default();
+    let accepted = connections.saturating_sub(dialled(connections, called(config)));
     Limits {
         connections,
+        accepted,
+        per_trunk: (accepted / 2).max(1),
         per_address: (connections / SHARE).max(1),
         strangers: (connections / STRANGERS).max(1),
         handshake_timeout: defaults.handshake_timeout.min(config.sip.header_timeout),
@@ -72,6 +77,23 @@ fn limits(config: &Config) -> Limits {
         idle_timeout: config.sip.idle_timeout,
         ..defaults
     }
+}
+
+/// How many of a worker's connections are for those that we make: a part, and one for each trunk that
+/// may be called by a connection, but never so many that none can come.
+fn dialled(connections: usize, called: usize) -> usize {
+    let most = connections.saturating_sub(1);
+    (connections / DIALLED).max(called).min(most)
+}
+
+/// Trunks that may be called by a connection.
+fn called(config: &Config) -> usize {
+    let targets = config
+        .trunks
+        .iter()
+        .filter_map(|trunk| trunk.target.as_ref());
+    let udp = Some(config::Transport::Udp);
+    targets.filter(|target| target.transport != udp).count()
 }
 
 /// What TLS is made of.
@@ -118,4 +140,18 @@ fn identity(identity: &config::Certificate) -> Result<Identity, String> {
         chain: identity.chain.clone(),
         key: key.map_err(|error| format!("key: {error}"))?,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::dialled;
+
+    #[test]
+    fn a_quarter_is_for_dials_and_one_for_each_trunk_and_one_is_left_for_who_comes() {
+        assert_eq!(dialled(1024, 3), 256);
+        assert_eq!(dialled(8, 3), 3);
+        assert_eq!(dialled(8, 20), 7);
+        assert_eq!(dialled(2, 0), 0);
+        assert_eq!(dialled(1, 5), 0);
+    }
 }

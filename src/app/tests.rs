@@ -15,16 +15,22 @@ fn config(data: &Path, test: u8) -> Config {
     let media = format!("127.{}.{high}.{low}", 40 + test);
     let text = format!(
         "[node]\ndata_dir = {data:?}\n[http]\nlisten = \"127.0.0.1:0\"\nmax_connections = 64\n\
-         [sip]\nlisten = [\"udp:127.0.0.1:5099\"]\n\
+         [sip]\nlisten = [\"udp:127.0.0.1:5099\", \"tls:127.0.0.1:5098\"]\n\
+         tls = {{ cert = \"cert\", key = \"key\" }}\n\
          [media]\naddress = {media:?}\nports = \"41000-41099\"\n\
          [numbering]\npool = [\"+60388880000-+60388880009\"]\n\
          [[trunk]]\nname = \"in\"\ndirection = \"inbound\"\nsources = [\"127.0.0.1\"]\n\
          [[trunk]]\nname = \"out\"\ndirection = \"outbound\"\ntarget = \"sip:127.0.0.1:9\"\n\
          options_interval = \"0s\"\n"
     );
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
     let environment = Environment {
         variable: &|_| None,
-        file: &|_| Err("no files here".to_owned()),
+        file: &|path| match path.to_str() {
+            Some("cert") => Ok(made.cert.pem()),
+            Some("key") => Ok(made.signing_key.serialize_pem()),
+            _ => Err("no such file".to_owned()),
+        },
         descriptor_limit: None,
     };
     let mut config = Config::parse("test.toml", &text, &environment).unwrap();
@@ -91,8 +97,8 @@ fn every_metric_is_on_the_page_from_the_first_moment() {
     for row in [
         "leasebridge_trunk_up{trunk=\"out\"} 1",
         "leasebridge_trunk_calls{trunk=\"in\"} 0",
-        "leasebridge_media_ports{state=\"free\"} 100",
-        "leasebridge_media_ports{state=\"used\"} 0",
+        "leasebridge_media_ports{network=\"default\",state=\"free\"} 100",
+        "leasebridge_media_ports{network=\"default\",state=\"used\"} 0",
         "leasebridge_store_faults 0",
         "leasebridge_http_handshakes_failed_total 0",
         "leasebridge_http_stalled_total 0",

@@ -7,6 +7,7 @@ use crate::identity::{self, Answers, Handle, Judgement};
 use crate::observe::Metrics;
 use crate::sip::agent;
 use crate::sip::passport::{Roots, Signer};
+use crate::transport::poll::Bell;
 use std::sync::Arc;
 use tokio::sync::mpsc;
 
@@ -70,13 +71,22 @@ pub fn start(config: &Config, metrics: &Metrics) -> Result<Handle, String> {
     identity::start(settings(config)?, Box::new(count))
 }
 
-/// A worker's way to the thread, and where its answers come.
+/// A worker's way to the thread, and where its answers come: they ring its bell.
 #[must_use]
-pub fn asker(handle: &Handle) -> (Box<dyn Verifier>, mpsc::UnboundedReceiver<Judgement>) {
-    let (answers, verdicts) = mpsc::unbounded_channel();
+pub fn asker(
+    handle: &Handle,
+    bell: &Arc<Bell>,
+) -> (Box<dyn Verifier>, mpsc::UnboundedReceiver<Judgement>) {
+    let (sender, verdicts) = mpsc::unbounded_channel();
+    let bell = Arc::clone(bell);
+    let answers = move |judgement| {
+        // A worker that is gone hears nothing any more.
+        let _ = sender.send(judgement);
+        bell.ring();
+    };
     let asker = Asker {
         handle: handle.clone(),
-        answers,
+        answers: Arc::new(answers),
     };
     (Box::new(asker), verdicts)
 }

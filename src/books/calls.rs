@@ -95,6 +95,11 @@ impl Books {
                 blocks,
                 asked: now.mono,
             }),
+            LedgerCommand::Look(blocks) => {
+                let event = BooksEvent::Covered(self.ledger.reach(&call_id, blocks));
+                let notice = CallNotice { worker, key, event };
+                self.outputs.push_back(Output::Notice(notice));
+            }
             LedgerCommand::Close(record) => {
                 self.forget_admission(call_id);
                 self.close(Close {
@@ -329,8 +334,8 @@ impl Books {
     }
 
     /// A call that was refused after its lease was found was told nothing of it but whose it is: the
-    /// directory has no room for references.
-    fn name_lease(&self, record: &mut CallRecord) {
+    /// directory has no room for references. [`Self::call`] does this to every record that it is given.
+    pub fn name_lease(&self, record: &mut CallRecord) {
         if record.reference_id.is_some() || record.lease_kind.is_none() {
             return;
         }

@@ -15,16 +15,19 @@ pub use crate::ledger::{AccountRecord, Entry, EntryKind, OpenCallRecord};
 /// Version of every record's encoding, but for what has come since.
 const VERSION: u8 = 1;
 
-/// Version of call records (and of drafts of them) that say who vouched for the caller. Those that
-/// do not are written as version 1, byte for byte: what an older build wrote reads back as it was,
-/// so that a change's `before` made from memory still fits it.
+/// Version of call records (and of drafts of them) that say who vouched for the caller, and of those
+/// that say how the call sounded. One that says less is written as the version that could say it, byte
+/// for byte: what an older build wrote reads back as it was, so that a change's `before` made from
+/// memory still fits it.
 const VERSION_VOUCHED: u8 = 2;
+const VERSION_HEARD: u8 = 3;
 
 /// A record that can be stored.
 pub trait Stored: Serialize + DeserializeOwned {
-    /// `None` where the record's kind never had more than version 1; else whether this one says what
-    /// version 1 cannot. Such a kind ends with an `Option`, which version 1 ends before.
-    fn is_vouched(_: Option<&Self>) -> Option<bool> {
+    /// `None` where the record's kind never had more than version 1; else the first version that can
+    /// say what this one says. Such a kind ends with one `Option` for each version after the first,
+    /// and a version's encoding ends before those that came after it.
+    fn version(_: Option<&Self>) -> Option<u8> {
         None
     }
 }
@@ -37,14 +40,22 @@ impl Stored for KeptAnswer {}
 impl Stored for UnixMillis {}
 
 impl Stored for CallRecord {
-    fn is_vouched(this: Option<&Self>) -> Option<bool> {
-        Some(this.is_some_and(|record| record.vouching.is_some()))
+    fn version(this: Option<&Self>) -> Option<u8> {
+        Some(this.map_or(VERSION, record_version))
     }
 }
 
 impl Stored for OpenCallRecord {
-    fn is_vouched(this: Option<&Self>) -> Option<bool> {
-        Some(this.is_some_and(|record| record.draft.vouching.is_some()))
+    fn version(this: Option<&Self>) -> Option<u8> {
+        Some(this.map_or(VERSION, |record| record_version(&record.draft)))
+    }
+}
+
+const fn record_version(record: &CallRecord) -> u8 {
+    match (&record.vouching, &record.quality) {
+        (_, Some(_)) => VERSION_HEARD,
+        (Some(_), None) => VERSION_VOUCHED,
+        (None, None) => VERSION,
     }
 }
 
@@ -61,21 +72,25 @@ pub struct KeptAnswer {
     pub expires: UnixMillis,
 }
 
+/// First room for an encoding, bytes: most records fit.
+const ROOM: usize = 512;
+
 /// A record's stored value.
 #[must_use]
 pub fn encode<T: Stored>(record: &T) -> Bytes {
-    let vouched = T::is_vouched(Some(record));
-    let version = if vouched == Some(true) {
-        VERSION_VOUCHED
-    } else {
-        VERSION
-    };
+    let grown = T::version(Some(record));
+    let version = grown.unwrap_or(VERSION);
+    let mut room = Vec::with_capacity(ROOM);
+    room.push(version);
     // Writing to memory cannot fail, and every record of ours has an encoding.
-    let mut bytes = postcard::to_extend(record, vec![version]).unwrap_or_default();
-    if vouched == Some(false) {
-        bytes.pop(); // the byte that says that nothing follows
+    let mut bytes = postcard::to_extend(record, room).unwrap_or_default();
+    if grown.is_some() {
+        // Each of the bytes left out says that nothing stands in its place.
+        let unsaid = usize::from(VERSION_HEARD.saturating_sub(version));
+        bytes.truncate(bytes.len().saturating_sub(unsaid));
     }
-    Bytes::from(bytes)
+    // Values are kept: not a byte more than there is.
+    Bytes::copy_from_slice(&bytes)
 }
 
 /// A stored value's record.
@@ -83,10 +98,13 @@ pub fn encode<T: Stored>(record: &T) -> Bytes {
 /// # Errors
 /// Says why it is none.
 pub fn decode<T: Stored>(bytes: &[u8]) -> Result<T, String> {
-    let grown = T::is_vouched(None).is_some();
+    let grown = T::version(None).is_some();
     match bytes.split_first() {
-        Some((&VERSION, rest)) if grown => read(&[rest, &[0]].concat()),
-        Some((&VERSION_VOUCHED, rest)) if grown => read(rest),
+        Some((version @ VERSION..=VERSION_HEARD, rest)) if grown => {
+            let unsaid = usize::from(VERSION_HEARD.saturating_sub(*version));
+            let nothing: &[u8] = [0, 0].get(..unsaid).unwrap_or_default();
+            read(&[rest, nothing].concat())
+        }
         Some((&VERSION, rest)) => read(rest),
         Some((version, _)) => Err(format!("version {version} of its encoding is unknown")),
         None => Err("empty".into()),

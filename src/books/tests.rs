@@ -259,6 +259,7 @@ impl Rig {
             to_caller: MediaFigures::default(),
             guard_hits: 0,
             vouching: None,
+            quality: None,
         }
     }
 
@@ -434,10 +435,10 @@ fn records_of_version_1_read_back_as_they_were() {
     let rig = Rig::furnished();
     let call = CallId(uuid::Uuid::from_u128(5));
     let record = rig.record(call);
-    // Version 1 ended where the last field of today begins.
+    // Version 1 ended where the last but one field of today begins.
     let mut old = vec![1];
     old.extend(postcard::to_allocvec(&record).unwrap());
-    assert_eq!(old.pop(), Some(0));
+    assert_eq!((old.pop(), old.pop()), (Some(0), Some(0)));
     assert_eq!(decode::<CallRecord>(&old).as_ref(), Ok(&record));
     assert_eq!(
         encode(&record),
@@ -452,7 +453,7 @@ fn records_of_version_1_read_back_as_they_were() {
     };
     let mut old = vec![1];
     old.extend(postcard::to_allocvec(&open).unwrap());
-    old.pop();
+    old.truncate(old.len() - 2);
     assert_eq!(decode::<OpenCallRecord>(&old).as_ref(), Ok(&open));
     assert_eq!(encode(&open), old);
 
@@ -465,13 +466,34 @@ fn records_of_version_1_read_back_as_they_were() {
     });
     let bytes = encode(&vouched);
     assert_eq!(bytes.first(), Some(&2));
+    assert_eq!(
+        bytes[1..],
+        postcard::to_allocvec(&vouched).unwrap()[..bytes.len() - 1]
+    );
     assert_eq!(decode::<CallRecord>(&bytes).as_ref(), Ok(&vouched));
+    for vouching in [None, vouched.vouching.clone()] {
+        let mut heard = vouched.clone();
+        heard.vouching = vouching;
+        heard.quality = Some(CallQuality {
+            to_callee: MediaQuality {
+                score_hundredths: Some(441),
+                round_trip_micros: Some(20_000),
+                reported: Some(Reported::default()),
+            },
+            to_caller: MediaQuality::default(),
+        });
+        let bytes = encode(&heard);
+        assert_eq!(bytes.first(), Some(&3));
+        assert_eq!(decode::<CallRecord>(&bytes), Ok(heard));
+    }
     let open = OpenCallRecord {
         draft: vouched,
         ..open
     };
     assert_eq!(decode::<OpenCallRecord>(&encode(&open)), Ok(open));
     assert!(decode::<CallRecord>(&[3]).is_err());
+    assert!(decode::<CallRecord>(&[4]).is_err());
+    assert!(decode::<CallRecord>(&[0]).is_err());
 }
 
 #[test]

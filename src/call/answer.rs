@@ -145,12 +145,9 @@ impl Call {
             block_seconds: self.record.block_seconds,
             rate: self.record.rate,
         };
-        self.meter = Some(Meter::start(
-            tariff,
-            admission.prepaid,
-            context.settings.max_duration,
-            now.mono,
-        ));
+        let max_duration = context.settings.max_duration;
+        let meter = Meter::start(tariff, admission.prepaid, max_duration, now.mono);
+        self.meter = Some(meter.warning_ahead(context.settings.credit_warning));
         if !setup.delayed() || body.is_none() {
             self.setup = None;
         }

@@ -1,5 +1,6 @@
 //! The two legs together: the state machine of one call.
 
+use super::announcing::Announcing;
 use super::cause::{End, Reason};
 use super::context::Context;
 use super::ending::Closing;
@@ -8,6 +9,7 @@ use super::event::{
     SipCommand,
 };
 use super::exchange::Exchange;
+use super::foresight::Warning;
 use super::leg::Leg;
 use super::meter::{Exhausted, Meter, Tick};
 use super::setup::Setup;
@@ -29,6 +31,8 @@ pub enum State {
     AwaitingVerdict,
     /// The books are asked to hold the first block.
     AwaitingHold,
+    /// The call is refused, and a recording says so before the final response does.
+    Announcing,
     /// Ports are being reserved, or the offer is being written for the trunk chosen.
     AwaitingMedia,
     /// The callee is dialled; nothing to pass on came yet.
@@ -81,6 +85,8 @@ pub enum State {
 ///                                                                               |
 ///     Over <-- Finished -- Recorded -- Close(record) -- media Closed -----------+
 ///
+///   refused for a reason that has a recording: Idle, AwaitingHold -- Announce --> Announcing, whence
+///   it ends as refused (Played, Unannounced, nothing in time), or by CANCEL
 ///   a call that ends in Answered awaits the caller's ACK in Ending: it is charged only if it comes
 ///   * with a delayed offer the callee's 2xx is confirmed only with the answer in the caller's ACK
 /// ```
@@ -95,6 +101,8 @@ pub struct Call {
     pub(super) callee_leg: Leg,
     /// What is needed until the call is up, and not after.
     pub(super) setup: Option<Box<Setup>>,
+    /// The recording that a refused caller hears.
+    pub(super) announcing: Option<Box<Announcing>>,
     /// Runs from the 200.
     pub(super) meter: Option<Meter>,
     /// Both legs' dialogs agreed once; a re-INVITE is under way.
@@ -153,6 +161,7 @@ impl Call {
             caller_leg: Leg::Idle,
             callee_leg: Leg::Idle,
             setup: None,
+            announcing: None,
             meter: None,
             exchange: None,
             describing: SmallVec::new(),
@@ -210,6 +219,12 @@ impl Call {
                 self.described(Some(body), now, context);
                 return;
             }
+            Input::Media(MediaEvent::Unrouted) => {
+                if let Some(setup) = &mut self.setup {
+                    setup.no_port = true;
+                }
+                return;
+            }
             Input::Media(MediaEvent::Undescribed) => {
                 self.described(None, now, context);
                 return;
@@ -220,6 +235,7 @@ impl Call {
             State::Idle => self.idle(input, now, context),
             State::AwaitingVerdict => self.awaiting_verdict(input, now, context),
             State::AwaitingHold => self.awaiting_hold(input, now, context),
+            State::Announcing => self.announcing(input, now, context),
             State::AwaitingMedia => self.awaiting_media(input, now, context),
             State::Dialling | State::Ringing => self.dialling(input, now, context),
             State::AwaitingDurable => self.awaiting_durable(input, now, context),
@@ -248,6 +264,7 @@ impl Call {
                 self.setup.as_ref().and_then(|setup| setup.poll_timeout())
             }
             State::AwaitingVerdict => self.setup.as_ref().and_then(|setup| setup.verdict_until),
+            State::Announcing => self.announcing.as_ref().and_then(|one| one.until),
             State::Answered | State::Up => self.meter.as_ref().and_then(Meter::poll_timeout),
             State::Ending => self.ending_deadline(),
             State::Idle | State::AwaitingHold | State::AwaitingDurable | State::Over => None,
@@ -261,6 +278,7 @@ impl Call {
                 self.dial_timeout(now, context);
             }
             State::AwaitingVerdict => self.verdict_timeout(now, context),
+            State::Announcing => self.announcing_timeout(now, context),
             State::Answered | State::Up => self.meter_timeout(now, context),
             State::Ending => self.ending_timeout(now),
             State::Idle | State::AwaitingHold | State::AwaitingDurable | State::Over => {}
@@ -320,6 +338,13 @@ impl Call {
                 if let Some(meter) = &mut self.meter {
                     meter.blocks_held(*count);
                 }
+                self.warn();
+            }
+            BooksEvent::Covered(count) => {
+                if let Some(meter) = &mut self.meter {
+                    meter.covered(*count, now.mono);
+                }
+                self.warn();
             }
             BooksEvent::BlocksRefused(why) => {
                 let again = self
@@ -329,11 +354,19 @@ impl Call {
                 if let Some(count) = again {
                     self.ledger(LedgerCommand::Hold(count));
                 }
+                self.warn();
             }
             BooksEvent::LeaseEnded { hang_up: true } => {
                 self.end(End::gateway(Reason::LeaseEnded), now, context);
             }
             _ => {}
+        }
+    }
+
+    /// Lets the caller hear that credit is about to end, or that it is not.
+    fn warn(&mut self) {
+        if let Some(warning) = self.meter.as_mut().and_then(Meter::warning) {
+            self.media(MediaCommand::Warn(warning == Warning::Begin));
         }
     }
 
@@ -348,6 +381,10 @@ impl Call {
         let reason = match tick {
             Tick::Hold(count) => {
                 self.ledger(LedgerCommand::Hold(count));
+                return;
+            }
+            Tick::Look(count) => {
+                self.ledger(LedgerCommand::Look(count));
                 return;
             }
             Tick::Exhausted(Exhausted::Credit) => Reason::CreditExhausted,
@@ -478,5 +515,6 @@ pub(super) fn blank_record(call_id: CallId) -> CallRecord {
         to_caller: MediaFigures::default(),
         guard_hits: 0,
         vouching: None,
+        quality: None,
     }
 }

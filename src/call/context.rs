@@ -1,5 +1,6 @@
 //! What a call reads of the world around it while it handles one input.
 
+use super::event::Announcement;
 use super::routing::Trunks;
 use crate::domain::{CustomerId, E164, LeaseKind, TrunkId};
 use std::time::Duration;
@@ -33,6 +34,33 @@ pub struct Settings {
     pub no_credit: u16,
     /// `identity.verdict_timeout`: how long a call waits to hear of its passport.
     pub verdict_timeout: Duration,
+    /// `[announce]`: which recordings there are.
+    pub announcements: Announcements,
+    /// `billing.credit_warning`: how long before its credit ends a caller is warned; zero: never.
+    pub credit_warning: Duration,
+}
+
+/// How long the recordings for refused calls are; `None`: there is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Announcements {
+    /// The number is not in service.
+    pub no_lease: Option<Duration>,
+    /// The caller may not call it.
+    pub not_allowed: Option<Duration>,
+    /// Credit does not cover the call.
+    pub credit_exhausted: Option<Duration>,
+}
+
+impl Announcements {
+    /// Of one of them.
+    #[must_use]
+    pub const fn length(&self, which: Announcement) -> Option<Duration> {
+        match which {
+            Announcement::NoLease => self.no_lease,
+            Announcement::NotAllowed => self.not_allowed,
+            Announcement::CreditExhausted => self.credit_exhausted,
+        }
+    }
 }
 
 impl Default for Settings {
@@ -44,6 +72,8 @@ impl Default for Settings {
             no_lease: 404,
             no_credit: 480,
             verdict_timeout: Duration::from_secs(2),
+            announcements: Announcements::default(),
+            credit_warning: Duration::ZERO,
         }
     }
 }

@@ -65,6 +65,7 @@ impl Call {
             context.trunks.release(trunk);
         }
         self.setup = None;
+        self.announcing = None;
         self.meter = None;
         if self.media == Media::Open {
             self.media = Media::Closing;
@@ -148,12 +149,14 @@ impl Call {
             Input::Media(MediaEvent::Closed {
                 to_callee,
                 to_caller,
+                quality,
                 guard_hits,
             }) if self.media == Media::Closing => {
                 self.media = Media::Closed;
                 self.closing.media_deadline = None;
                 self.record.to_callee = to_callee;
                 self.record.to_caller = to_caller;
+                self.record.quality = quality.is_known().then_some(quality);
                 self.record.guard_hits = self.record.guard_hits.saturating_add(guard_hits);
                 self.close_if_complete();
                 self.finish_if_complete();

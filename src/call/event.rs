@@ -3,8 +3,8 @@
 //! adapters carry them, deciding nothing.
 
 use crate::domain::{
-    Attestation, CallId, CallRecord, CustomerId, E164, LeaseKind, MediaFigures, Passport,
-    Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
+    Attestation, CallId, CallQuality, CallRecord, CustomerId, E164, LeaseKind, MediaFigures,
+    Passport, Presented, ReferenceId, Side, Tariff, TrunkId, Verdict,
 };
 use bytes::Bytes;
 
@@ -185,6 +185,8 @@ pub enum BooksEvent {
     BlocksHeld(u64),
     /// The next blocks cannot be held: the call ends when those it has are used up.
     BlocksRefused(BlocksRefusal),
+    /// What [`LedgerCommand::Look`] asked: credit covers blocks up to this count, as things are.
+    Covered(u64),
     /// The lease ended (released or expired). A ringing call is cancelled; an answered one goes on
     /// or ends by `hang_up`.
     LeaseEnded {
@@ -270,6 +272,42 @@ pub enum Refusal {
     BooksUnavailable,
 }
 
+/// What a caller whose call is refused can be told by a recording (sip-bridging 6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Announcement {
+    /// The number is not in service.
+    NoLease,
+    /// The caller may not call it.
+    NotAllowed,
+    /// Credit does not cover the call.
+    CreditExhausted,
+}
+
+impl Announcement {
+    /// Its key in `[announce]`, and the metrics' label.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::NoLease => "no_lease",
+            Self::NotAllowed => "not_allowed",
+            Self::CreditExhausted => "credit_exhausted",
+        }
+    }
+
+    /// Which one goes with a refusal; `None`: none does.
+    #[must_use]
+    pub const fn of(refusal: Refusal) -> Option<Self> {
+        match refusal {
+            Refusal::UnknownNumber | Refusal::NoLease => Some(Self::NoLease),
+            Refusal::NotOnWhitelist | Refusal::NotMember | Refusal::NoIdentity => {
+                Some(Self::NotAllowed)
+            }
+            Refusal::NoCredit => Some(Self::CreditExhausted),
+            _ => None,
+        }
+    }
+}
+
 /// What the media session reports.
 #[derive(Clone, Debug)]
 pub enum MediaEvent {
@@ -279,16 +317,27 @@ pub enum MediaEvent {
     Refused(Refusal),
     /// The description to send to the *other* side than [`MediaCommand::Describe::from`].
     Described(Bytes),
+    /// The network of the trunk that was routed to has no port left: what is described for it will be
+    /// `Undescribed`.
+    Unrouted,
     /// The description is not acceptable: nothing is to be sent.
     Undescribed,
     /// No RTP in either direction for `media.timeout`, and no leg on hold.
     Silent,
+    /// The recording of [`MediaCommand::Announce`] begins: the description that the caller gets.
+    Announcing(Bytes),
+    /// It cannot be played: nothing is held.
+    Unannounced,
+    /// It is over.
+    Played,
     /// Closed; final figures.
     Closed {
         /// Caller to callee.
         to_callee: MediaFigures,
         /// Callee to caller.
         to_caller: MediaFigures,
+        /// How both sounded.
+        quality: CallQuality,
         /// RTCP items kept from the other side.
         guard_hits: u32,
     },
@@ -452,6 +501,17 @@ pub enum MediaCommand {
     Rollback,
     /// The call is answered: silence counts from now.
     Start,
+    /// Play a recording to the caller instead of a call; answered by `Announcing` or `Unannounced`.
+    Announce {
+        /// The caller's trunk.
+        trunk: TrunkId,
+        /// The caller's offer.
+        offer: Bytes,
+        /// Which.
+        which: Announcement,
+    },
+    /// Let the caller hear that credit is about to end, or (`false`) stop that.
+    Warn(bool),
     /// Give the ports back; answered by `Closed`.
     Close,
 }
@@ -482,6 +542,9 @@ pub enum LedgerCommand {
     Answer(Box<CallRecord>),
     /// Hold blocks up to this count, durably, before the next begins.
     Hold(u64),
+    /// How far up to this count would credit reach? Nothing is held; answered by `Covered`, or not
+    /// at all.
+    Look(u64),
     /// The call is over: charge `blocks` of the record (0: void all holds), write the ledger entry
     /// and the record. Also for calls that never were admitted.
     Close(Box<CallRecord>),

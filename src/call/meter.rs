@@ -11,6 +11,7 @@
 //! ```
 
 use super::event::BlocksRefusal;
+use super::foresight::{Foresight, Warning};
 use crate::domain::Tariff;
 use std::time::{Duration, Instant};
 
@@ -42,6 +43,10 @@ pub struct Meter {
     run: u64,
     /// Nothing more will be held.
     refused: Option<BlocksRefusal>,
+    /// How long credit lasts, where the caller is to be warned of its end.
+    foresight: Option<Foresight>,
+    /// What the caller is to hear and does not yet.
+    warning: Option<Warning>,
 }
 
 /// What a meter's timer brings.
@@ -49,6 +54,8 @@ pub struct Meter {
 pub enum Tick {
     /// Ask the books to hold blocks up to this count.
     Hold(u64),
+    /// Ask the books how far up to this count credit would reach.
+    Look(u64),
     /// The paid time is over; the call ended at this instant.
     Exhausted(Exhausted),
 }
@@ -92,6 +99,35 @@ impl Meter {
             asked: None,
             run: run.max(1),
             refused: None,
+            foresight: None,
+            warning: None,
+        }
+    }
+
+    /// The same, and the caller of a prepaid call is warned so long before credit ends; zero: never.
+    #[must_use]
+    pub fn warning_ahead(mut self, ahead: Duration) -> Self {
+        if self.prepaid && !ahead.is_zero() {
+            self.foresight = Some(Foresight::start(ahead, self.block, self.started));
+        }
+        self
+    }
+
+    /// What the caller is to hear from now on; once.
+    pub fn warning(&mut self) -> Option<Warning> {
+        self.warning.take()
+    }
+
+    /// What the books said to [`Tick::Look`].
+    pub fn covered(&mut self, count: u64, now: Instant) {
+        // A limit that comes first is no matter of credit.
+        let paid = self.started.checked_add(span(self.block, count));
+        let limited = self
+            .limit
+            .is_some_and(|limit| paid.is_none_or(|paid| limit <= paid));
+        if let Some(foresight) = &mut self.foresight {
+            let warning = foresight.covered(count, now);
+            self.warning = warning.filter(|_| !limited).or(self.warning);
         }
     }
 
@@ -106,6 +142,8 @@ impl Meter {
         if count > self.held {
             self.held = count;
             self.asked = None;
+            let stop = self.foresight.as_mut().and_then(|one| one.held(count));
+            self.warning = stop.or(self.warning);
         }
     }
 
@@ -120,13 +158,19 @@ impl Meter {
             return Some(one);
         }
         self.refused = Some(why);
+        if why == BlocksRefusal::NoCredit
+            && let Some(foresight) = &mut self.foresight
+        {
+            self.warning = foresight.refused(self.held).or(self.warning);
+        }
         None
     }
 
     /// When [`Self::handle_timeout`] wants to be called.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Instant> {
-        [self.next_hold(), self.exhausted_at().map(|(at, _)| at)]
+        let exhausted = self.exhausted_at().map(|(at, _)| at);
+        [self.next_hold(), self.next_look(), exhausted]
             .into_iter()
             .flatten()
             .min()
@@ -143,6 +187,11 @@ impl Meter {
             let count = self.held.saturating_add(self.run);
             self.asked = Some((count, now));
             return Some(Tick::Hold(count));
+        }
+        if self.next_look().is_some_and(|at| at <= now)
+            && let Some(foresight) = &mut self.foresight
+        {
+            return Some(Tick::Look(foresight.look(now)));
         }
         None
     }
@@ -178,6 +227,15 @@ impl Meter {
             return None;
         }
         Some(paid.checked_sub(self.lead()).unwrap_or(paid))
+    }
+
+    /// When the books must be asked how long credit lasts; not where they said already that it is at
+    /// its end.
+    fn next_look(&self) -> Option<Instant> {
+        let foresight = self.foresight.as_ref()?;
+        let at = foresight.look_at()?;
+        let late = self.limit.is_some_and(|limit| limit <= at);
+        (self.refused.is_none() && !late).then_some(at)
     }
 
     /// How long before a block begins it is asked for.

@@ -5,9 +5,9 @@
 //! no SDP, no store. Beside it:
 //!
 //! - [`admission`]: who may call what; [`routing`]: the trunks, and which one a call goes out by;
-//! - [`leg`]: one side's progress; [`meter`]: paid time; [`cause`]: every reason for which a call can
+//! - [`leg`]: one side's progress; [`meter`]: paid time; [`foresight`]: how long credit lasts; [`cause`]: every reason for which a call can
 //!   end, with its codes;
-//! - `setup`, `answer`, `exchange`, `ending`: the states of [`bridge::Call`] in the order in which a
+//! - `setup`, `announcing`, `answer`, `exchange`, `ending`: the states of [`bridge::Call`] in the order in which a
 //!   call passes them.
 
 #![cfg_attr(
@@ -27,10 +27,12 @@ pub mod caps;
 pub mod cause;
 pub mod context;
 pub mod event;
+pub mod foresight;
 pub mod leg;
 pub mod meter;
 pub mod routing;
 
+mod announcing;
 mod answer;
 mod early;
 mod ending;
@@ -42,4 +44,4 @@ mod tests;
 mod vouching;
 
 pub use bridge::{Call, State};
-pub use context::{Context, Dialled, Directory, Numbering, Settings};
+pub use context::{Announcements, Context, Dialled, Directory, Numbering, Settings};

@@ -46,6 +46,8 @@ pub(super) struct Setup {
     pub media_seen: bool,
     /// SDP of provisional responses by fork, as it came.
     pub early: SmallVec<[(Fork, Bytes); 1]>,
+    /// A trunk's network had no port left.
+    pub no_port: bool,
     /// Forks whose media is not to be heard yet: what they described is in `early`.
     pub muted: SmallVec<[Fork; 1]>,
     /// Forks whose reliable description waits for the caller's PRACK.
@@ -141,6 +143,7 @@ impl Call {
                     told_dead: false,
                     media_seen: false,
                     early: SmallVec::new(),
+                    no_port: false,
                     muted: SmallVec::new(),
                     pending: SmallVec::new(),
                     durable: false,
@@ -157,7 +160,7 @@ impl Call {
                 }));
                 self.vouch(invite.presented, now, context);
             }
-            Err(refusal) => self.refuse(refusal, now, context),
+            Err(refusal) => self.refuse_aloud(refusal, invite.offer, now, context),
         }
     }
 
@@ -177,7 +180,8 @@ impl Call {
             }
             Input::Books(BooksEvent::Refused(refusal)) => {
                 self.closing.awaits_books = false;
-                self.refuse(refusal, now, context);
+                let offer = self.setup.as_mut().and_then(|setup| setup.offer.take());
+                self.refuse_aloud(refusal, offer, now, context);
             }
             other => self.unanswered(other, now, context),
         }
@@ -266,13 +270,18 @@ impl Call {
 
     /// A row of sip-bridging 2 failed.
     pub(super) fn refuse(&mut self, refusal: Refusal, now: Now, context: &mut Context<'_>) {
+        self.end(Self::refusal(refusal, context), now, context);
+    }
+
+    /// How a refused call ends.
+    pub(super) fn refusal(refusal: Refusal, context: &Context<'_>) -> End {
         let mut end = End::gateway(Reason::from(refusal));
         match refusal {
             Refusal::NoLease => end.cause = configured(end.cause, context.settings.no_lease),
             Refusal::NoCredit => end.cause = configured(end.cause, context.settings.no_credit),
             _ => {}
         }
-        self.end(end, now, context);
+        end
     }
 
     /// The record's part of an admission.
@@ -320,6 +329,7 @@ impl Call {
             match setup.last_failure {
                 Some(failure) => self.end(End::of_callee(failure), now, context),
                 None if setup.tried.is_empty() => self.refuse(Refusal::NoTrunk, now, context),
+                None if setup.no_port => self.refuse(Refusal::NoPort, now, context),
                 None => self.refuse(Refusal::NoMedia, now, context),
             }
             return;
@@ -632,7 +642,7 @@ impl Call {
 }
 
 /// Whether a trunk lets early media pass.
-fn passes_early(trunk: Option<TrunkId>, context: &Context<'_>) -> bool {
+pub(super) fn passes_early(trunk: Option<TrunkId>, context: &Context<'_>) -> bool {
     trunk
         .and_then(|id| context.trunks.get(id))
         .is_none_or(|trunk| trunk.early_media)

@@ -1,6 +1,7 @@
 //! Tests of the call core: one file a subject, on one harness.
 
 mod admission;
+mod announcing;
 mod answer;
 mod early;
 mod exchange;

@@ -1,23 +1,26 @@
 //! `check`: every fault of a configuration file at once.
 
 use super::{WRONG_INPUT, print};
-use crate::app::limits;
-use crate::config::{Config, Environment};
+use crate::config::Config;
 use std::path::Path;
 use std::process::ExitCode;
 
 /// Prints that the file is good, or each fault on a line of its own (exit 2).
 pub(super) fn run(path: &Path) -> ExitCode {
     match load(path) {
-        Ok(_) => print(&format!("{}: good", path.display())),
+        Ok(config) => {
+            for warning in crate::app::warnings(&config) {
+                eprintln!("{}: warning: {warning}", path.display());
+            }
+            print(&format!("{}: good", path.display()))
+        }
         Err(code) => code,
     }
 }
 
 /// Loads the configuration for a command; faults are printed and become the exit code.
 pub(super) fn load(path: &Path) -> Result<Config, ExitCode> {
-    let environment = Environment::of_process(limits::descriptor_limit());
-    Config::load(path, &environment).map_err(|faults| {
+    crate::app::load(path).map_err(|faults| {
         eprintln!("{faults}");
         ExitCode::from(WRONG_INPUT)
     })

@@ -50,14 +50,18 @@ enum Command {
         /// The configuration file.
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
-        /// The client's name, as in `[[http.clients]]`.
-        #[arg(long, value_name = "NAME")]
+        // Help is read as it stands: without the marks of a doc comment.
+        #[arg(
+            long,
+            value_name = "NAME",
+            help = "The client's name, as in [[http.clients]]"
+        )]
         client: String,
         /// How long it is valid ("30d", "1h"); "0s": without an end.
         #[arg(long, value_name = "DURATION", default_value = "30d", value_parser = duration)]
         ttl: std::time::Duration,
     },
-    /// Prints the `OpenAPI` document of the API.
+    #[command(about = "Prints the OpenAPI document of the API")]
     Openapi,
     /// Prints the version.
     Version,
@@ -125,6 +129,16 @@ mod tests {
             "leasebridge version",
         ] {
             assert!(parse(line).is_ok(), "{line}");
+        }
+    }
+
+    #[test]
+    fn help_has_no_marks_of_another_language() {
+        let mut commands = vec![Arguments::command()];
+        while let Some(mut command) = commands.pop() {
+            let help = command.render_long_help().to_string();
+            assert!(!help.contains('`'), "{help}");
+            commands.extend(command.get_subcommands().cloned());
         }
     }
 

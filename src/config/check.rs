@@ -1,10 +1,11 @@
 //! Checks that need more than one section.
 
 use super::reader::Section;
-use super::sip::{Transport, overlap};
-use super::{Config, Environment, NumberForm};
+use super::sip::overlap;
+use super::{Config, Environment, NumberForm, Transport, Trunk};
 use crate::domain::numbering::calling_code;
 use crate::domain::srtp::Srtp;
+use std::net::IpAddr;
 
 /// Descriptors that are open beside ports and connections: store, logs, event loops, listeners.
 const OTHER_DESCRIPTORS: u64 = 128;
@@ -13,16 +14,37 @@ pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environm
     listeners(config, root);
     targets_have_sockets(config, root);
     srtp_needs_tls(config, root);
+    targets_are_others(config, root);
+    ports_for_each_worker(config, root);
     media_and_sip(config, root);
+    super::media::share_no_port(&config.media, root);
+    networks_are_named(config, root);
     national_needs_country(config, root);
     strip_is_the_country_code(config, root);
     clients_need_keys(config, root);
-    if let Some(limit) = environment.descriptor_limit {
+    if let Some(limit) = environment.descriptor_limit
+        && !root.section("media").is_faulty("ports")
+    {
         descriptors(config, root, limit);
     }
 }
 
 fn listeners(config: &Config, root: &Section<'_>) {
+    let streams = config.sip.listen.iter().map(|(listen, _)| listen);
+    for listen in streams.filter(|listen| listen.transport != Transport::Udp) {
+        if overlap(listen.address, config.http.listen) {
+            let message = format!("{} overlaps with sip.listen {listen}", config.http.listen);
+            root.section("http").fault("listen", message);
+        }
+        if let Some(beside) = config
+            .observe
+            .listen
+            .filter(|one| overlap(listen.address, *one))
+        {
+            let message = format!("{beside} overlaps with sip.listen {listen}");
+            root.section("observe").fault("listen", message);
+        }
+    }
     if let Some(listen) = config.observe.listen
         && overlap(listen, config.http.listen)
     {
@@ -31,15 +53,64 @@ fn listeners(config: &Config, root: &Section<'_>) {
     }
 }
 
+/// Each trunk with its section, but for those that could not be read.
+fn trunks<'c, 'r>(
+    config: &'c Config,
+    root: &Section<'r>,
+) -> impl Iterator<Item = (&'c Trunk, Section<'r>)> {
+    let sections = root.sections("trunk", "name").into_iter();
+    sections.filter_map(|section| {
+        let name = section.value("name")?.text()?.to_owned();
+        let trunk = config.trunks.iter().find(|trunk| trunk.name == name)?;
+        Some((trunk, section))
+    })
+}
+
+/// Each leg of a call has a pair of ports, and ports are shared out among the workers.
+fn ports_for_each_worker(config: &Config, root: &Section<'_>) {
+    let workers = u64::from(config.sip.workers);
+    let needed = workers.saturating_mul(4);
+    let media = root.section("media");
+    if config.media.ports.ports() < needed && !root.section("sip").is_faulty("workers") {
+        let message = format!(
+            "a call needs two pairs of ports, and each of sip.workers ({workers}) has its own: expected at \
+             least {needed} ports"
+        );
+        media.fault("ports", message);
+    }
+}
+
+/// Who calls himself is busy with that alone.
+fn targets_are_others(config: &Config, root: &Section<'_>) {
+    for (trunk, section) in trunks(config, root) {
+        let Some(target) = &trunk.target else {
+            continue;
+        };
+        let host = target.host.trim_matches(['[', ']']);
+        let Ok(ip) = host.parse::<IpAddr>() else {
+            continue;
+        };
+        let transport = target.transport.unwrap_or(Transport::Udp);
+        let port = target.port.unwrap_or(transport.port());
+        let ours = config.sip.listen.iter().find(|(listen, name)| {
+            let bound = listen.address.ip();
+            let named = super::sip::parse_host_port(name).map(|(host, _)| host);
+            let everywhere = bound.is_unspecified() && bound.is_ipv4() == ip.is_ipv4();
+            listen.transport == transport
+                && listen.address.port() == port
+                && (bound == ip
+                    || (everywhere && (ip.is_loopback() || named == Some(target.host.as_str()))))
+        });
+        if let Some((listen, _)) = ours {
+            section.fault("target", format!("this is our own sip.listen {listen}"));
+        }
+    }
+}
+
 /// Via and Contact name a socket of ours of the target's transport: there must be one.
 fn targets_have_sockets(config: &Config, root: &Section<'_>) {
-    for section in root.sections("trunk", "name") {
-        let named = |name: &str| {
-            let value = section.value("name");
-            value.and_then(|value| value.text().map(|text| text == name)) == Some(true)
-        };
-        let trunk = config.trunks.iter().find(|trunk| named(&trunk.name));
-        let Some(trunk) = trunk else { continue };
+    let listen_is_known = !root.section("sip").is_faulty("listen");
+    for (trunk, section) in trunks(config, root) {
         if let Some(target) = &trunk.target {
             let host = target.host.trim_matches(['[', ']']);
             let family = host.parse::<std::net::IpAddr>().ok();
@@ -47,7 +118,7 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
                 target.transport.is_none_or(|by| listen.transport == by)
                     && family.is_none_or(|ip| ip.is_ipv4() == listen.address.is_ipv4())
             };
-            if !config.sip.listen.iter().any(|(listen, _)| fits(listen)) {
+            if listen_is_known && !config.sip.listen.iter().any(|(listen, _)| fits(listen)) {
                 let name = target.transport.map_or("udp", super::sip::Transport::name);
                 let family = match family {
                     Some(std::net::IpAddr::V4(_)) => " (IPv4)",
@@ -62,9 +133,28 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
         }
         let certified = trunk.tls.require_client_cert;
         let server = config.sip.tls.as_ref();
-        if certified && trunk.tls.ca.is_empty() && server.is_none_or(|tls| tls.client_ca.is_empty())
+        let unread = section.section("tls").is_faulty("ca")
+            || (server.is_none() && root.section("sip").has("tls"));
+        if certified
+            && !unread
+            && trunk.tls.ca.is_empty()
+            && server.is_none_or(|tls| tls.client_ca.is_empty())
         {
             let message = "require_client_cert needs tls.ca, or client_ca of sip.tls";
+            section.fault("tls", message);
+        }
+        let by_tls = |target: &super::TrunkTarget| target.transport == Some(Transport::Tls);
+        if certified && !trunk.target.as_ref().is_none_or(by_tls) {
+            let message = "require_client_cert: nothing of this trunk is taken but by TLS, so its target \
+                           must say \"sips:\" or \";transport=tls\"";
+            section.fault("tls", message);
+        }
+        let mut listen = config.sip.listen.iter();
+        if certified
+            && listen_is_known
+            && !listen.any(|(listen, _)| listen.transport == Transport::Tls)
+        {
+            let message = "require_client_cert needs a \"tls:\" address in sip.listen";
             section.fault("tls", message);
         }
     }
@@ -101,16 +191,32 @@ fn srtp_needs_tls(config: &Config, root: &Section<'_>) {
 }
 
 fn media_and_sip(config: &Config, root: &Section<'_>) {
+    if root.section("media").is_faulty("ports") {
+        return;
+    }
     for (listen, _) in &config.sip.listen {
         if listen.transport != super::sip::Transport::Udp {
             continue;
         }
         for media in &config.media.addresses {
             let there = std::net::SocketAddr::new(media.bind, listen.address.port());
-            if config.media.ports.contains(there.port()) && overlap(there, listen.address) {
+            if media.ports.contains(there.port()) && overlap(there, listen.address) {
                 let message = format!("the range holds the port of sip.listen {listen}");
                 root.section("media").fault("ports", message);
             }
+        }
+    }
+}
+
+fn networks_are_named(config: &Config, root: &Section<'_>) {
+    for section in root.sections("trunk", "name") {
+        let network = section.value("media_network");
+        let network = network.and_then(|value| value.text().map(str::to_owned));
+        if let Some(network) = network
+            && !config.media.networks.contains(&network)
+        {
+            let message = format!("no [[media.networks]] has the name \"{network}\"");
+            section.fault("media_network", message);
         }
     }
 }
@@ -119,15 +225,8 @@ fn national_needs_country(config: &Config, root: &Section<'_>) {
     if config.numbering.default_country.is_some() {
         return;
     }
-    for section in root.sections("trunk", "name") {
-        let national = config.trunks.iter().any(|trunk| {
-            trunk.numbers == NumberForm::National
-                && section
-                    .value("name")
-                    .and_then(|name| name.text().map(|t| t == trunk.name))
-                    == Some(true)
-        });
-        if national {
+    for (trunk, section) in trunks(config, root) {
+        if trunk.numbers == NumberForm::National {
             section.fault("numbers", "\"national\" needs numbering.default_country");
         }
     }
@@ -138,19 +237,11 @@ fn national_needs_country(config: &Config, root: &Section<'_>) {
 fn strip_is_the_country_code(config: &Config, root: &Section<'_>) {
     let home = config.numbering.default_country.as_deref();
     let code = home.and_then(calling_code);
-    for section in root.sections("trunk", "name") {
-        let named = |name: &str| {
-            let value = section.value("name");
-            value.and_then(|value| value.text().map(|text| text == name)) == Some(true)
+    for (trunk, section) in trunks(config, root) {
+        let strip = match &trunk.numbers {
+            NumberForm::Prefix { strip, .. } => Some(usize::from(*strip)),
+            _ => None,
         };
-        let strip = config
-            .trunks
-            .iter()
-            .find(|trunk| named(&trunk.name))
-            .and_then(|trunk| match &trunk.numbers {
-                NumberForm::Prefix { strip, .. } => Some(usize::from(*strip)),
-                _ => None,
-            });
         match (strip, &code) {
             (None | Some(0), _) => {}
             (Some(_), None) => section.fault("numbers", "strip needs numbering.default_country"),
@@ -180,7 +271,8 @@ fn clients_need_keys(config: &Config, root: &Section<'_>) {
 /// would.
 fn descriptors(config: &Config, root: &Section<'_>, limit: u64) {
     let addresses = u64::try_from(config.media.addresses.len()).unwrap_or(u64::MAX);
-    let ports = config.media.ports.ports().saturating_mul(addresses);
+    let own = config.media.addresses.iter();
+    let ports: u64 = own.map(|address| address.ports.ports()).sum();
     let connections = u64::from(config.http.max_connections);
     let sip = sip_connections(config);
     let needed = ports

@@ -47,7 +47,7 @@ pub(super) fn read(section: &Section<'_>, brings_calls: bool) -> Digest {
         if required {
             section.fault("require_auth", "only a trunk that brings calls is asked");
         }
-    } else if required && named.is_empty() {
+    } else if required && named.is_empty() && section.sections("allow_users", "user").is_empty() {
         section.fault("allow_users", "require_auth needs at least one user");
     } else if !required {
         section.refuse("allow_users", "goes with require_auth = true");

@@ -50,6 +50,8 @@ pub struct Tls {
     pub cert: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// What the first file held when the configuration was read.
+    pub chain: Vec<CertificateDer<'static>>,
 }
 
 /// How a token is signed; bound to the key, never taken from the token.
@@ -179,24 +181,19 @@ fn tls(section: &Section<'_>) -> Option<Tls> {
         return None;
     }
     let cert = section.require("cert", "a certificate file", |value| {
-        let (path, pem) = section.file(value)?;
-        let chain = CertificateDer::pem_slice_iter(pem.as_bytes()).collect::<Result<Vec<_>, _>>();
-        match chain {
-            Ok(chain) if !chain.is_empty() => Ok(path),
-            _ => Err("a PEM file with at least one certificate".to_owned()),
-        }
+        let (path, _) = section.file(value)?;
+        Ok((path, super::tls::certificates(section, value)?))
     });
     let key = section.require("key", "a private key file", |value| {
         let (path, pem) = section.file(value)?;
         match PrivateKeyDer::from_pem_slice(pem.as_bytes()) {
-            Ok(_) => Ok(path),
+            Ok(key) => Ok((path, key)),
             Err(_) => Err("a PEM file with a private key".to_owned()),
         }
     });
-    Some(Tls {
-        cert: cert?,
-        key: key?,
-    })
+    let ((cert, chain), (key, secret)) = (cert?, key?);
+    super::tls::is_pair(section, &chain, secret);
+    Some(Tls { cert, key, chain })
 }
 
 fn keys(section: &Section<'_>) -> Vec<Key> {

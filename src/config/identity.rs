@@ -95,13 +95,19 @@ pub(super) fn read(section: &Section<'_>) -> Identity {
             )
             .unwrap_or(seconds(5)),
         fetch_ca: fetch_ca.unwrap_or_default(),
-        fetch_hosts: section.read_list("fetch_hosts", text).unwrap_or_default(),
+        fetch_hosts: section.read_list("fetch_hosts", host).unwrap_or_default(),
         fetch_private: section.read("fetch_private", boolean).unwrap_or(false),
     }
 }
 
 fn sign(section: &Section<'_>) -> Option<Sign> {
-    let key = section.read("key", text);
+    let key = section.read("key", |value| {
+        let pem = text(value)?;
+        match pem.contains("PRIVATE KEY") {
+            true => Ok(pem),
+            false => Err("a private key in PEM, or { file = \"...\" } that holds one".to_owned()),
+        }
+    });
     let cert = section.read("cert", |value| section.file(value).map(|(_, text)| text));
     let cert_url = section.read("cert_url", url);
     let origid = section.read("origid", uuid);
@@ -119,6 +125,15 @@ fn sign(section: &Section<'_>) -> Option<Sign> {
         cert_url: cert_url?,
         origid,
     })
+}
+
+/// A host as a URL names it: without scheme, port or path.
+fn host(value: &Value<'_>) -> Result<String, String> {
+    let found = value.text().and_then(super::sip::parse_host_port);
+    found
+        .filter(|(_, port)| port.is_none())
+        .map(|(host, _)| host.trim_matches(['[', ']']).to_owned())
+        .ok_or_else(|| "a host alone (\"certificates.example.com\")".to_owned())
 }
 
 /// An HTTPS URL that may stand between `<` and `>` in a header.
@@ -151,9 +166,17 @@ fn seconds(count: u64) -> Duration {
     Duration::from_secs(count)
 }
 
-/// Who verifies needs roots.
-pub(super) fn across(config: &Config, section: &Section<'_>) {
-    if config.identity.roots.is_some() {
+/// Who signs needs a signer, and who verifies roots.
+pub(super) fn across(config: &Config, root: &Section<'_>) {
+    let section = root.section("identity");
+    if !section.has("sign") {
+        for trunk in root.sections("trunk", "name") {
+            if trunk.read("sign", boolean) == Some(true) {
+                trunk.fault("sign", "no [identity.sign]: nobody could sign");
+            }
+        }
+    }
+    if config.identity.roots.is_some() || section.is_faulty("roots") {
         return;
     }
     let verifies = |trunk: &Trunk| trunk.identity.is_some_and(|own| own != IdentityPolicy::Off);

@@ -23,6 +23,7 @@
     )
 )]
 
+mod announce;
 mod check;
 mod digest;
 mod fault;
@@ -42,11 +43,12 @@ pub mod value;
 #[cfg(test)]
 mod tests;
 
+pub use announce::Announce;
 pub use digest::{Digest, DigestAlgorithm, User};
 pub use fault::{Fault, Faults};
 pub use http::{Algorithm, Client, Http, Key, Scope, Tls};
 pub use identity::{Identity, IdentityPolicy, Sign};
-pub use media::{Media, MediaAddress};
+pub use media::{DEFAULT as DEFAULT_NETWORK, Media, MediaAddress};
 pub use numbering::Numbering;
 pub use plain::{Billing, Calls, Leases, LogFormat, Node, Observe, Records, Store};
 pub use reload::RestartOnly;
@@ -89,6 +91,8 @@ pub struct Config {
     pub records: Records,
     /// `[identity]`
     pub identity: Identity,
+    /// `[announce]`
+    pub announce: Announce,
 }
 
 /// What reading a configuration needs of the world; given, so that tests need none of it.
@@ -100,6 +104,21 @@ pub struct Environment<'a> {
     /// How many descriptors the process may open at most (the hard limit); `None`: not checked.
     pub descriptor_limit: Option<u64>,
 }
+
+/// Something that is well-formed and cannot be used: only who makes use of it can tell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unusable {
+    /// The trunk that it is of, by name.
+    pub trunk: Option<String>,
+    /// Its full key, or that within the trunk; empty where the file as a whole is meant.
+    pub key: String,
+    /// What was expected.
+    pub message: String,
+}
+
+/// Looks for what cannot be used in a configuration; it is told whether that has had no fault so far.
+/// Where it has, defaults stand in for what is wrong.
+pub type Further<'a> = &'a dyn Fn(&Config, bool) -> Vec<Unusable>;
 
 impl Environment<'static> {
     /// The process's own environment and file system. Relative paths start at the working
@@ -120,9 +139,21 @@ impl Config {
     /// # Errors
     /// Every fault in it, or that it cannot be read.
     pub fn load(path: &Path, environment: &Environment<'_>) -> Result<Self, Faults> {
+        Self::load_with(path, environment, &|_, _| Vec::new())
+    }
+
+    /// As [`Self::load`]; `further` finds what is wrong beyond the file's form.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn load_with(
+        path: &Path,
+        environment: &Environment<'_>,
+        further: Further<'_>,
+    ) -> Result<Self, Faults> {
         let name = path.display().to_string();
         match (environment.file)(path) {
-            Ok(text) => Self::parse(&name, &text, environment),
+            Ok(text) => Self::parse_with(&name, &text, environment, further),
             Err(error) => Err(Faults::unreadable(&name, &error)),
         }
     }
@@ -132,10 +163,24 @@ impl Config {
     /// # Errors
     /// Every fault in it, sorted by line.
     pub fn parse(name: &str, text: &str, environment: &Environment<'_>) -> Result<Self, Faults> {
+        Self::parse_with(name, text, environment, &|_, _| Vec::new())
+    }
+
+    /// As [`Self::parse`]; `further` finds what is wrong beyond the file's form.
+    ///
+    /// # Errors
+    /// As [`Self::parse`].
+    pub fn parse_with(
+        name: &str,
+        text: &str,
+        environment: &Environment<'_>,
+        further: Further<'_>,
+    ) -> Result<Self, Faults> {
         let document = reader::Document::parse(text);
         let reader = Reader::new(&document, environment);
         reader.check_keys();
         let root = reader.root();
+        let billing = plain::billing(&root.section("billing"));
         let config = Self {
             node: plain::node(&root.section("node")),
             http: http::read(&root.section("http")),
@@ -145,15 +190,18 @@ impl Config {
             numbering: numbering::read(&root.section("numbering")),
             leases: plain::leases(&root.section("leases")),
             calls: plain::calls(&root.section("calls")),
-            billing: plain::billing(&root.section("billing")),
+            announce: announce::read(&root.section("announce"), &billing),
+            billing,
             store: plain::store(&root.section("store")),
             observe: plain::observe(&root.section("observe")),
             records: plain::records(&root.section("records")),
             identity: identity::read(&root.section("identity")),
         };
-        plain::refuse_later_sections(&root);
         check::across(&config, &root, environment);
-        identity::across(&config, &root.section("identity"));
+        identity::across(&config, &root);
+        for unusable in further(&config, reader.is_sound()) {
+            root.fault_of(unusable);
+        }
         reader.finish(name).map(|()| config)
     }
 

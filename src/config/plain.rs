@@ -65,6 +65,8 @@ pub struct Billing {
     pub default_block: u32,
     /// Credits per block of customers created without.
     pub default_rate: Credit,
+    /// So long before the credit of a prepaid call ends its caller is warned; zero: never.
+    pub credit_warning: Duration,
 }
 
 /// `[store]`
@@ -163,13 +165,6 @@ pub(super) fn calls(section: &Section<'_>) -> Calls {
 }
 
 pub(super) fn billing(section: &Section<'_>) -> Billing {
-    let warning = section.read("credit_warning", duration(Duration::ZERO, HOUR));
-    if warning.is_some_and(|length| !length.is_zero()) {
-        section.fault(
-            "credit_warning",
-            "warnings before credit ends are not in this version: leave it out, or \"0s\"",
-        );
-    }
     Billing {
         default_block: section
             .read("default_block", integer(1, 86_400))
@@ -179,6 +174,9 @@ pub(super) fn billing(section: &Section<'_>) -> Billing {
                 .read("default_rate", integer(0, Credit::TOPUP_LIMIT))
                 .unwrap_or(100),
         ),
+        credit_warning: section
+            .read("credit_warning", duration(Duration::ZERO, HOUR))
+            .unwrap_or(Duration::ZERO),
     }
 }
 
@@ -246,19 +244,6 @@ pub(super) fn records(section: &Section<'_>) -> Records {
         );
     }
     Records { retention }
-}
-
-/// What the format knows and this version does not do is refused, never passed over in silence.
-pub(super) fn refuse_later_sections(root: &Section<'_>) {
-    let announce = root.section("announce");
-    for key in [
-        "no_lease",
-        "not_allowed",
-        "credit_exhausted",
-        "credit_warning",
-    ] {
-        announce.refuse(key, "announcements are not in this version");
-    }
 }
 
 fn one_of(codes: &'static [u16]) -> impl Fn(&super::reader::Value<'_>) -> Result<u16, String> {

@@ -37,7 +37,7 @@ impl<'t> Document<'t> {
             .map(|error| Fault {
                 line: error.span().map_or(0, |span| document.line(&span)),
                 key: String::new(),
-                message: error.message().to_owned(),
+                message: said(text, error),
             })
             .collect();
         document
@@ -45,6 +45,16 @@ impl<'t> Document<'t> {
 
     fn line(&self, span: &Range<usize>) -> usize {
         self.lines.partition_point(|newline| *newline < span.start) + 1
+    }
+}
+
+/// What is wrong with the syntax, in words that fit what was most likely meant.
+fn said(text: &str, error: &toml::de::Error) -> String {
+    let before = error.span().and_then(|span| text.get(..span.start));
+    let line = before.and_then(|before| before.rsplit('\n').find(|line| !line.trim().is_empty()));
+    match line.and_then(|line| line.trim().strip_suffix('=')) {
+        Some(key) => format!("{}: a value is missing", key.trim()),
+        None => error.message().to_owned(),
     }
 }
 
@@ -118,6 +128,11 @@ impl<'d> Reader<'d> {
 
     fn fault(&self, line: usize, key: String, message: String) {
         self.faults.borrow_mut().push(Fault { line, key, message });
+    }
+
+    /// Whether nothing is wrong so far.
+    pub(super) fn is_sound(&self) -> bool {
+        self.faults.borrow().is_empty()
     }
 
     /// Nothing, or every fault.
@@ -313,19 +328,46 @@ impl<'r> Section<'r> {
         }
     }
 
+    /// Whether something was wrong with `key` already: what follows from that is no news.
+    pub(super) fn is_faulty(&self, key: &str) -> bool {
+        let shown = self.shown_as(key);
+        let faults = self.reader.faults.borrow();
+        faults.iter().any(|fault| fault.key == shown)
+    }
+
     /// Reports a fault of `key`, at its line, or at its table's where it is absent.
     pub(super) fn fault(&self, key: &str, message: impl Display) {
         let line = self.line_of(key);
         self.fault_at(line, key, message);
     }
 
+    /// Of the whole file: reports what cannot be used.
+    pub(super) fn fault_of(&self, unusable: super::Unusable) {
+        let trunk = unusable.trunk.and_then(|name| {
+            let shown = format!("trunk \"{name}\"");
+            let mut all = self.sections("trunk", "name").into_iter();
+            all.find(|section| section.shown == shown)
+        });
+        let mut inner = trunk;
+        let mut rest = unusable.key.as_str();
+        while let Some((table, within)) = rest.split_once('.') {
+            inner = Some(inner.as_ref().unwrap_or(self).section(table));
+            rest = within;
+        }
+        inner.as_ref().unwrap_or(self).fault(rest, unusable.message);
+    }
+
     pub(super) fn fault_at(&self, line: usize, key: &str, message: impl Display) {
-        let shown = if self.shown.ends_with(['"', ']']) {
+        self.reader
+            .fault(line, self.shown_as(key), message.to_string());
+    }
+
+    fn shown_as(&self, key: &str) -> String {
+        if self.shown.ends_with(['"', ']']) {
             format!("{} {key}", self.shown)
         } else {
             joined(&self.shown, key)
-        };
-        self.reader.fault(line, shown, message.to_string());
+        }
     }
 
     /// Line of `key`, or of its table where it is absent.

@@ -56,6 +56,12 @@ impl Config {
             ),
             ("media.address", self.media.addresses == new.media.addresses),
             ("media.ports", self.media.ports == new.media.ports),
+            ("media.networks", self.media.networks == new.media.networks),
+            ("media.dscp", self.media.dscp == new.media.dscp),
+            (
+                "media.receive_buffer",
+                self.media.receive_buffer == new.media.receive_buffer,
+            ),
             ("media.threads", self.media.threads == new.media.threads),
             ("media.cpus", self.media.cpus == new.media.cpus),
             ("store", self.store == new.store),

@@ -104,7 +104,7 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
             address: SocketAddr::from(([127, 0, 0, 1], 5060)),
         }]
     });
-    if listen.is_empty() {
+    if listen.is_empty() && !section.is_faulty("listen") {
         section.fault("listen", "expected at least one usable address");
     }
     overlapping(section, &listen);
@@ -126,6 +126,11 @@ pub(super) fn read(section: &Section<'_>) -> Sip {
             "tls",
             "missing: an address with \"tls:\" needs a certificate",
         );
+    }
+    let hears_tls = listen.iter().any(|one| one.transport == Transport::Tls);
+    if tls.is_some() && !hears_tls && !section.is_faulty("listen") {
+        let message = "no address of sip.listen begins with \"tls:\": nobody would be shown it";
+        section.fault("tls", message);
     }
     Sip {
         listen: advertise(section, listen),

@@ -23,6 +23,7 @@ fn parse_under(text: &str, descriptor_limit: Option<u64>) -> Result<Config, Faul
             Some("/secret") => Ok(format!("{SECRET}\n")),
             Some("/cert.pem" | "/ca.pem") => Ok(certificate().0),
             Some("/key.pem") => Ok(certificate().1),
+            Some("/other.pem") => Ok(rcgen::KeyPair::generate().unwrap().serialize_pem()),
             _ => Err("no such file".to_owned()),
         },
         descriptor_limit,
@@ -430,7 +431,7 @@ fn a_targets_transport_is_its_own_then_the_trunks_then_its_schemes() {
             (Some(Tcp), None, false),
         ),
         (
-            "target = \"sip:a;transport=udp\"\ntransport = \"tcp\"",
+            "target = \"sip:a;transport=udp\"\ntransport = \"udp\"",
             (Some(Udp), None, false),
         ),
     ] {
@@ -443,10 +444,10 @@ fn a_targets_transport_is_its_own_then_the_trunks_then_its_schemes() {
 #[test]
 fn what_tls_needs_is_told_at_once() {
     let fine = "target = \"sips:a\"\ntls = { ca = \"/ca.pem\", cert = \"/cert.pem\", key = \"/key.pem\", \
-                server_name = \"b.example\", require_client_cert = true, peer_names = [\"b.example\"] }";
+                server_name = \"b.example\" }";
     let tls = streamed(fine).unwrap().tls;
     assert_eq!(tls.server_name.as_deref(), Some("b.example"));
-    assert!(tls.identity.is_some() && tls.require_client_cert);
+    assert!(tls.identity.is_some() && !tls.require_client_cert);
     for (lines, expected) in [
         (
             "target = \"sips:a\"",
@@ -477,9 +478,157 @@ fn what_tls_needs_is_told_at_once() {
         "sip.tls: missing: an address with \"tls:\" needs a certificate",
     );
     assert_fault(
-        &format!("{TRUNKS}tls = {{ require_client_cert = true }}\n"),
+        &certified("")
+            .replace("ca = \"/ca.pem\", require", "require")
+            .replace(", client_ca = \"/ca.pem\"", ""),
         "require_client_cert needs tls.ca",
     );
+}
+
+/// A trunk of both directions that must show a certificate, with these lines for its target.
+fn certified(target: &str) -> String {
+    format!(
+        "{STREAMS}[[trunk]]\nname = \"t\"\ndirection = \"both\"\nsources = [\"192.0.2.1\"]\n{target}\n\
+         tls = {{ ca = \"/ca.pem\", require_client_cert = true, peer_names = [\"PEER.test.\", \"192.0.2.1\"] }}\n"
+    )
+}
+
+#[test]
+fn a_trunk_that_must_show_a_certificate_is_of_tls_alone() {
+    let config = parse(&certified("target = \"sips:192.0.2.1\"")).unwrap();
+    let tls = &config.trunks[0].tls;
+    assert!(tls.require_client_cert);
+    // As the DNS compares them: no case, no dot at the end.
+    assert_eq!(tls.peer_names, ["peer.test", "192.0.2.1"]);
+    for target in [
+        "target = \"sip:192.0.2.1\"",
+        "target = \"sip:192.0.2.1\"\ntransport = \"udp\"",
+        "target = \"sip:192.0.2.1;transport=tcp\"",
+    ] {
+        assert_fault(&certified(target), "so its target must say \"sips:\"");
+    }
+    let inbound = certified("").replace("\"both\"", "\"inbound\"");
+    parse(&inbound).unwrap();
+    let deaf = inbound.replace(", \"tls:127.0.0.1:5061\"", "");
+    assert_fault(&deaf, "needs a \"tls:\" address in sip.listen");
+}
+
+/// What would have no effect is a mistake that its author has not noticed.
+#[test]
+fn settings_without_effect_are_refused() {
+    let out = |lines: &str| {
+        format!("{STREAMS}[[trunk]]\nname = \"t\"\ndirection = \"outbound\"\n{lines}\n")
+    };
+    let inbound = |lines: &str| {
+        format!(
+            "[[trunk]]\nname = \"t\"\ndirection = \"inbound\"\nsources = [\"192.0.2.1\"]\n{lines}\n"
+        )
+    };
+    for (text, expected) in [
+        (
+            out("target = \"sips:a\"\ntls = { ca = \"/ca.pem\", peer_names = [\"a\"] }"),
+            "trunk \"t\".tls.peer_names: goes with require_client_cert = true",
+        ),
+        (
+            out("target = \"sips:a\"\ntls = { ca = \"/ca.pem\", require_client_cert = true }"),
+            "require_client_cert: only a trunk that brings calls",
+        ),
+        (
+            out("target = \"sip:a\"\nidentity = \"off\""),
+            "trunk \"t\" identity: only a trunk that brings calls has one",
+        ),
+        (
+            inbound("sign = false"),
+            "trunk \"t\" sign: only a trunk that is given calls has one",
+        ),
+        (
+            inbound("ring_timeout = \"9s\""),
+            "trunk \"t\" ring_timeout: only a trunk that is given calls has one",
+        ),
+        (
+            out("target = \"sip:a\"\nsign = true"),
+            "trunk \"t\" sign: no [identity.sign]: nobody could sign",
+        ),
+        (
+            out("target = \"sip:a;transport=tcp\"\ntransport = \"udp\""),
+            "trunk \"t\" transport: \"udp\", and the target says \"tcp\"",
+        ),
+        (
+            "[identity]\nfetch_hosts = [\"https://a.b/\"]\n".to_owned(),
+            "identity.fetch_hosts: expected a host alone",
+        ),
+        (
+            "[identity]\nfetch_hosts = [\"a.b:443\"]\n".to_owned(),
+            "identity.fetch_hosts: expected a host alone",
+        ),
+        (
+            STREAMS.replace(", \"tls:127.0.0.1:5061\"", ""),
+            "sip.tls: no address of sip.listen begins with \"tls:\"",
+        ),
+    ] {
+        let found = faults(&text);
+        assert!(found.contains(expected), "{expected:?} is not in {found}");
+        assert_eq!(found.lines().count(), 1, "{found}");
+    }
+    let hosts = "[identity]\nfetch_hosts = [\"a.b\", \"192.0.2.1\", \"[2001:db8::1]\"]\n";
+    let hosts = parse(hosts).unwrap().identity.fetch_hosts;
+    assert_eq!(hosts, ["a.b", "192.0.2.1", "2001:db8::1"]);
+}
+
+/// One mistake is one fault, whatever would follow from it.
+#[test]
+fn what_follows_from_a_fault_is_not_told() {
+    for text in [
+        format!("[sip]\nlisten = [\"upd:127.0.0.1:5060\"]\n{TRUNKS}"),
+        "[sip]\nlisten = [\"udp:127.0.0.1:25060\"]\n[media]\nports = \"20000\"\n".to_owned(),
+        "[identity]\npolicy = \"record\"\nroots = \"/none.pem\"\n".to_owned(),
+        certified("")
+            .replace("/ca.pem\", require", "/none.pem\", require")
+            .replace("\"both\"", "\"inbound\"")
+            .replace(", client_ca = \"/ca.pem\"", ""),
+    ] {
+        let found = parse_under(&text, Some(1_000)).unwrap_err();
+        let found = found.to_string();
+        let told = found.lines().filter(|line| !line.contains("descriptors"));
+        assert_eq!(told.count(), 1, "{text}\n{found}");
+    }
+    assert_fault(
+        "[sip]\nworkers =\n",
+        "test.toml:2: workers: a value is missing",
+    );
+}
+
+#[test]
+fn a_target_is_no_address_of_ours() {
+    let target = |uri: &str, listen: &str| {
+        format!(
+            "[sip]\nlisten = [{listen}]\nadvertised = \"203.0.113.5\"\n[[trunk]]\nname = \"t\"\n\
+             direction = \"outbound\"\ntarget = \"{uri}\"\n"
+        )
+    };
+    for (uri, listen) in [
+        ("sip:127.0.0.1", "\"udp:127.0.0.1:5060\""),
+        ("sip:127.0.0.1:5062;transport=tcp", "\"tcp:127.0.0.1:5062\""),
+        ("sip:127.0.0.3:5060", "\"udp:0.0.0.0:5060\""),
+        ("sip:203.0.113.5:5060", "\"udp:0.0.0.0:5060\""),
+        ("sip:[::1]", "\"udp:[::]:5060\""),
+    ] {
+        assert_fault(
+            &target(uri, listen),
+            "trunk \"t\" target: this is our own sip.listen",
+        );
+    }
+    for (uri, listen) in [
+        ("sip:127.0.0.1:5070", "\"udp:127.0.0.1:5060\""),
+        ("sip:127.0.0.2:5060", "\"udp:127.0.0.1:5060\""),
+        ("sip:192.0.2.1:5060", "\"udp:0.0.0.0:5060\""),
+        (
+            "sip:127.0.0.1:5061;transport=tcp",
+            "\"udp:127.0.0.1:5061\", \"tcp:127.0.0.1:5060\"",
+        ),
+    ] {
+        parse(&target(uri, listen)).unwrap();
+    }
 }
 
 #[test]
@@ -522,11 +671,6 @@ fn what_this_version_does_not_do_is_refused_clearly() {
             "[store]\nurl = \"x\"",
             "postgres, which is not in this version",
         ),
-        (
-            "[announce]\nno_lease = \"a.wav\"",
-            "announcements are not in this version",
-        ),
-        ("[billing]\ncredit_warning = \"10s\"", "not in this version"),
         ("[records]\nretention = \"1y\"", "not in this version"),
     ] {
         assert_fault(text, expected);
@@ -568,12 +712,44 @@ fn keys_for_srtp_need_tls_or_a_word() {
     assert_eq!(streamed(fine).unwrap().srtp, Srtp::Required);
 }
 
+#[test]
+fn announcements_are_files_and_the_warning_has_its_time() {
+    let config = parse(
+        "[announce]\nno_lease = \"a.wav\"\nnot_allowed = \"b.wav\"\ncredit_exhausted = \"c.wav\"\n\
+         credit_warning = \"d.wav\"\n[billing]\ncredit_warning = \"10s\"\n",
+    )
+    .unwrap();
+    assert_eq!(config.billing.credit_warning, Duration::from_secs(10));
+    let file = |name: &str| Some(name.into());
+    assert_eq!(
+        config.announce,
+        Announce {
+            no_lease: file("a.wav"),
+            not_allowed: file("b.wav"),
+            credit_exhausted: file("c.wav"),
+            credit_warning: file("d.wav"),
+        }
+    );
+    assert_fault(
+        "[announce]\ncredit_warning = \"d.wav\"",
+        "is never heard without billing.credit_warning",
+    );
+    let nothing = Config::defaults().unwrap();
+    assert_eq!(nothing.announce, Announce::default());
+    assert!(nothing.billing.credit_warning.is_zero());
+}
+
 const SIGN: &str = "[identity.sign]\nkey = { file = \"/key.pem\" }\n";
 
 #[test]
 fn identity_says_who_signs_and_who_is_verified() {
+    let trunks = TRUNKS.replacen(
+        "[[trunk]]\nname = \"out\"",
+        "identity = \"require\"\n[[trunk]]\nname = \"out\"",
+        1,
+    );
     let text = format!(
-        "{TRUNKS}identity = \"require\"\nsign = false\n[identity]\npolicy = \"record\"\nroots = \"/cert.pem\"\n\
+        "{trunks}sign = false\n[identity]\npolicy = \"record\"\nroots = \"/cert.pem\"\n\
          fetch_ca = \"/cert.pem\"\nfetch_hosts = [\"a.example\"]\nmax_age = \"30s\"\n{SIGN}\
          cert_url = \"https://a.example/b.pem\"\norigid = \"123E4567-e89b-12d3-a456-426655440000\"\n"
     );
@@ -593,9 +769,9 @@ fn identity_says_who_signs_and_who_is_verified() {
         !format!("{config:?}").contains("PRIVATE"),
         "the key is a secret"
     );
-    assert_eq!(config.trunks[0].identity, None);
+    assert_eq!(config.trunks[0].identity, Some(IdentityPolicy::Require));
     assert!(config.trunks[0].sign);
-    assert_eq!(config.trunks[1].identity, Some(IdentityPolicy::Require));
+    assert_eq!(config.trunks[1].identity, None);
     assert!(!config.trunks[1].sign);
 }
 
@@ -617,6 +793,10 @@ fn faults_of_identity_are_told() {
         ),
         (SIGN, "cert_url: missing"),
         (
+            "[identity.sign]\nkey = \"sti.key\"\ncert_url = \"https://a/b\"",
+            "test.toml:2: identity.sign.key: expected a private key in PEM, or { file = ",
+        ),
+        (
             "[identity.sign]\nkey = \"k\"\ncert_url = \"http://a/b\"",
             "an https:// URL",
         ),
@@ -635,7 +815,7 @@ fn faults_of_identity_are_told() {
     ] {
         assert_fault(text, expected);
     }
-    let own = format!("{TRUNKS}identity = \"record\"\n");
+    let own = TRUNKS.replacen("sources", "identity = \"record\"\nsources", 1);
     assert_fault(&own, "verification needs certificates to trust");
 }
 
@@ -700,6 +880,15 @@ fn addresses_that_cannot_both_be_bound_are_refused() {
         "overlaps with http.listen",
     );
     assert_fault(
+        "[sip]\nlisten = [\"tcp:127.0.0.1:8080\"]",
+        "http.listen: 127.0.0.1:8080 overlaps with sip.listen tcp:127.0.0.1:8080",
+    );
+    assert_fault(
+        "[sip]\nlisten = [\"tcp:127.0.0.1:5060\"]\n[observe]\nlisten = \"0.0.0.0:5060\"",
+        "observe.listen: 0.0.0.0:5060 overlaps with sip.listen tcp:127.0.0.1:5060",
+    );
+    parse("[sip]\nlisten = [\"udp:127.0.0.1:8080\"]").unwrap();
+    assert_fault(
         "[sip]\nlisten = [\"udp:0.0.0.0:5060\"]",
         "needs `advertised`",
     );
@@ -728,6 +917,19 @@ fn media_has_one_address_a_family() {
         "[media]\nbind = \"::1\"\n",
         "no media.address of its family",
     );
+    // Each worker has its own ports, and each leg of a call a pair of them.
+    for (workers, ports, enough) in [
+        (1, "20000-20001", false),
+        (1, "20000-20003", true),
+        (3, "20000-20009", false),
+        (3, "20000-20011", true),
+    ] {
+        let text = format!("[sip]\nworkers = {workers}\n[media]\nports = \"{ports}\"\n");
+        assert_eq!(parse(&text).is_ok(), enough, "{text}");
+        if !enough {
+            assert_fault(&text, "test.toml:4: media.ports: a call needs two pairs");
+        }
+    }
     for wrong in [
         "20001-20010",
         "20000-20010",
@@ -741,6 +943,49 @@ fn media_has_one_address_a_family() {
             "a range of port pairs",
         );
     }
+}
+
+#[test]
+fn media_networks_have_names_addresses_and_ports_apart() {
+    let trunk = "[[trunk]]\nname = \"a\"\ndirection = \"inbound\"\nsources = [\"10.0.0.9\"]\n";
+    let inside = "[[media.networks]]\nname = \"inside\"\naddress = \"10.0.0.1\"\n";
+    let with = |trunk_says: &str, network_says: &str| {
+        format!("{trunk}{trunk_says}[media]\nports = \"30000-30099\"\n{inside}{network_says}")
+    };
+    let config = parse(&with(
+        "media_network = \"inside\"\n",
+        "bind = \"10.0.0.2\"\n",
+    ))
+    .unwrap();
+    assert_eq!(config.media.networks, ["default", "inside"]);
+    assert_eq!(config.trunks[0].media_network.as_deref(), Some("inside"));
+    let one = config.media.addresses[1];
+    assert_eq!((one.network, one.ports), (1, config.media.ports));
+    assert_eq!(one.bind, "10.0.0.2".parse::<std::net::IpAddr>().unwrap());
+    assert_eq!(
+        (config.media.dscp, config.media.receive_buffer),
+        (46, 212_992)
+    );
+    for (trunk_says, network_says, fault) in [
+        (
+            "media_network = \"x\"\n",
+            "",
+            "no [[media.networks]] has the name",
+        ),
+        ("", "bind = \"127.0.0.1\"\n", "share ports of 127.0.0.1"),
+        ("", "bind = \"0.0.0.0\"\n", "share ports"),
+        ("", inside, "another network has this name"),
+        (
+            "",
+            "[[media.networks]]\nname = \"x\"\n",
+            "the network's own address",
+        ),
+    ] {
+        assert_fault(&with(trunk_says, network_says), fault);
+    }
+    let apart = "bind = \"127.0.0.1\"\nports = \"30100-30199\"\n";
+    parse(&with("", apart)).unwrap();
+    assert_fault("[media]\ndscp = 64\n", "0 to 63");
 }
 
 #[test]
@@ -786,6 +1031,10 @@ fn tls_files_are_read_when_the_file_is() {
         "at least one certificate",
     );
     assert_fault(&text.replace("/key.pem", "/cert.pem"), "with a private key");
+    assert_fault(
+        &text.replace("/key.pem", "/other.pem"),
+        "test.toml:2: http.tls.key: does not go with the certificate",
+    );
     assert_fault(
         "[http]\ntls = { cert = \"/cert.pem\" }\n",
         "http.tls.key: missing",
@@ -907,8 +1156,8 @@ fn the_documented_defaults_are_the_defaults() {
 
 /// What the code says of a key's bounds, as the documented file writes them: "1 to 65535".
 fn bounds(header: &str, key: &str) -> Option<String> {
-    if ["credit_warning", "retention"].contains(&key) {
-        return None; // they take nothing but "0s" in this version
+    if key == "retention" {
+        return None; // it takes nothing but "0s" in this version
     }
     let needed = match header {
         "[[trunk]]" => "name = \"t\"\ndirection = \"outbound\"\ntarget = \"sip:a\"\n",
@@ -973,6 +1222,7 @@ fn the_files_beside_it_are_good() {
             variable: &|_| Some(SECRET.to_owned()),
             file: &|path| match path.extension().and_then(|kind| kind.to_str()) {
                 Some("toml") => std::fs::read_to_string(path).map_err(|error| error.to_string()),
+                Some("password") => Ok(SECRET.to_owned()),
                 _ => Ok(format!("{}{}", certificate().0, certificate().1)),
             },
             descriptor_limit: None,
@@ -1003,12 +1253,12 @@ fn every_key_is_read() {
     numbering::read(&root.section("numbering"));
     plain::leases(&root.section("leases"));
     plain::calls(&root.section("calls"));
-    plain::billing(&root.section("billing"));
+    let billing = plain::billing(&root.section("billing"));
+    announce::read(&root.section("announce"), &billing);
     plain::store(&root.section("store"));
     plain::observe(&root.section("observe"));
     plain::records(&root.section("records"));
     identity::read(&root.section("identity"));
-    plain::refuse_later_sections(&root);
     let asked = reader.asked.borrow();
     let passed_over: Vec<_> = KEYS.iter().filter(|key| !asked.contains(**key)).collect();
     assert!(passed_over.is_empty(), "{passed_over:?}");

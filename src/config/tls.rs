@@ -69,15 +69,25 @@ pub(super) fn trunk(section: &Section<'_>, host: Option<String>) -> TrunkTls {
         }),
         ca => ca.unwrap_or_default(),
     };
+    let require = section.read("require_client_cert", boolean) == Some(true);
+    let peer_names = section.read_list("peer_names", peer_name);
+    let peer_names = peer_names.unwrap_or_default();
+    if !require && !peer_names.is_empty() {
+        section.fault("peer_names", "goes with require_client_cert = true");
+    }
     TrunkTls {
         ca,
         identity: identity(section, false),
         server_name: host.map(|host| server_name.unwrap_or(host)),
-        require_client_cert: section.read("require_client_cert", boolean) == Some(true),
-        peer_names: section
-            .read_list("peer_names", host_name)
-            .unwrap_or_default(),
+        require_client_cert: require,
+        peer_names,
     }
+}
+
+/// Names are compared as the DNS does it: without regard to case, and to the dot at the end.
+fn peer_name(value: &Value<'_>) -> Result<String, String> {
+    let name = host_name(value)?;
+    Ok(name.strip_suffix('.').unwrap_or(&name).to_ascii_lowercase())
 }
 
 impl Section<'_> {
@@ -114,20 +124,29 @@ fn identity(section: &Section<'_>, required: bool) -> Option<Certificate> {
         }
     });
     let (chain, (key, pem)) = (chain?, key?);
+    is_pair(section, &chain, key).then(|| Certificate {
+        chain,
+        key: Secret::new(pem),
+    })
+}
+
+/// Whether certificate and key belong together; else that is a fault.
+pub(super) fn is_pair(
+    section: &Section<'_>,
+    chain: &[CertificateDer<'static>],
+    key: PrivateKeyDer<'static>,
+) -> bool {
     let provider = rustls::crypto::ring::default_provider();
-    match rustls::sign::CertifiedKey::from_der(chain.clone(), key, &provider) {
-        Ok(_) => Some(Certificate {
-            chain,
-            key: Secret::new(pem),
-        }),
+    match rustls::sign::CertifiedKey::from_der(chain.to_vec(), key, &provider) {
+        Ok(_) => true,
         Err(error) => {
             section.fault("key", format!("does not go with the certificate: {error}"));
-            None
+            false
         }
     }
 }
 
-fn certificates(
+pub(super) fn certificates(
     section: &Section<'_>,
     value: &Value<'_>,
 ) -> Result<Vec<CertificateDer<'static>>, String> {

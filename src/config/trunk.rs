@@ -144,6 +144,8 @@ pub struct Trunk {
     pub media_source: MediaSource,
     /// Where a latched source may be, beside the SIP peer.
     pub media_prefixes: Vec<Cidr>,
+    /// The network of its media, by name; `None`: the one of `[media]` itself.
+    pub media_network: Option<String>,
     /// TLS with it.
     pub tls: TrunkTls,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
@@ -204,10 +206,12 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
     let sources = section.read_list("sources", cidr);
     let transport = section.read("transport", word(TRANSPORTS));
     let target = section.read("target", |value| target(value, transport));
+    one_transport(section, transport);
     let by_tls = target.as_ref().and_then(|to| by_tls(section, to));
     let tls = super::tls::trunk(&section.section("tls"), by_tls);
     if let Some(direction) = direction {
         reach(section, direction, sources.as_deref());
+        one_way(section, direction);
     }
     // All of it is read, so that all of its faults are told at once.
     let sound = name.is_some() && direction.is_some();
@@ -249,6 +253,7 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         media_prefixes: section
             .read_list("media_prefixes", cidr)
             .unwrap_or_default(),
+        media_network: section.read("media_network", super::value::name),
         tls,
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
         srtp: section.read("srtp", word(SRTP)).unwrap_or_default(),
@@ -303,6 +308,38 @@ fn reach(section: &Section<'_>, direction: Direction, sources: Option<&[Cidr]>) 
         for key in ["priority", "weight", "options_interval", "max_retry_after"] {
             section.refuse(key, "only a trunk that is given calls has one");
         }
+    }
+}
+
+/// What has a meaning in one direction alone is refused on a trunk of the other.
+fn one_way(section: &Section<'_>, direction: Direction) {
+    if !direction.takes() {
+        for key in ["ring_timeout", "sign"] {
+            section.refuse(key, "only a trunk that is given calls has one");
+        }
+    }
+    if !direction.brings() {
+        section.refuse("identity", "only a trunk that brings calls has one");
+        let tls = section.section("tls");
+        if tls.read("require_client_cert", boolean) == Some(true) {
+            let message = "only a trunk that brings calls is asked for a certificate";
+            tls.fault("require_client_cert", message);
+        }
+    }
+}
+
+/// A target that names its transport is not overruled; one that says otherwise is a mistake.
+fn one_transport(section: &Section<'_>, transport: Option<Transport>) {
+    let Some(transport) = transport else { return };
+    let Some(value) = section.value("target") else {
+        return;
+    };
+    let own = value.text().and_then(|text| text.split_once(";transport="));
+    if let Some((_, own)) = own
+        && own != transport.name()
+    {
+        let message = format!("\"{}\", and the target says \"{own}\"", transport.name());
+        section.fault("transport", message);
     }
 }
 

@@ -15,6 +15,6 @@ pub use credit::Credit;
 pub use customer::{ChargeMethod, Customer, CustomerScope, Tariff};
 pub use ids::{CallId, CallKey, CustomerId, ReferenceId, Side, TrunkId};
 pub use number::{E164, LeaseKind, Masked, Phone};
-pub use record::{CallRecord, EndedBy, MediaFigures};
+pub use record::{CallQuality, CallRecord, EndedBy, MediaFigures, MediaQuality, Reported};
 pub use time::{Now, UnixMillis};
 pub use vouching::{Attestation, Passport, Presented, Verdict, Vouching};

@@ -29,6 +29,44 @@ pub struct MediaFigures {
     pub jitter_micros: u32,
 }
 
+/// How one direction sounded, from the packets relayed and the reports of the ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaQuality {
+    /// Mean opinion score (ITU-T G.107), in hundredths: 100 to 450. `None`: nothing passed.
+    pub score_hundredths: Option<u16>,
+    /// From the gateway to the receiving end and back, microseconds, smoothed; `None` where it
+    /// answered no sender report.
+    pub round_trip_micros: Option<u32>,
+    /// What the receiving end reported of the stream; `None`: nothing.
+    pub reported: Option<Reported>,
+}
+
+/// A stream as its receiver had it (RFC 3550 §6.4.1): what was lost before the gateway and after.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reported {
+    /// Packets lost; no more than there were.
+    pub lost: u64,
+    /// Interarrival jitter in its last report, microseconds.
+    pub jitter_micros: u32,
+}
+
+/// How a call sounded.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallQuality {
+    /// Caller to callee.
+    pub to_callee: MediaQuality,
+    /// Callee to caller.
+    pub to_caller: MediaQuality,
+}
+
+impl CallQuality {
+    /// Whether anything is known.
+    #[must_use]
+    pub fn is_known(&self) -> bool {
+        *self != Self::default()
+    }
+}
+
 /// Everything kept of one call. Names as in the CSV's header, but for units.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CallRecord {
@@ -89,6 +127,8 @@ pub struct CallRecord {
     /// Privacy guard hits in the call's messages and RTCP.
     pub guard_hits: u32,
     /// What became of the caller's Identity header; `None` where nobody asked (policy off, or refused
-    /// before). Stands last: records of version 1 end before it.
+    /// before). Records of version 1 end before it.
     pub vouching: Option<Vouching>,
+    /// How it sounded; `None` where no media passed. Stands last: records of version 2 end before it.
+    pub quality: Option<CallQuality>,
 }

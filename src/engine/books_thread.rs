@@ -29,6 +29,7 @@ pub mod metrics;
 
 use crate::books::command::{CallCommand, CallNotice, Code, Command, Idempotency, Reply};
 use crate::books::{Books, Figures, LoadReport, Output, Settings, Ticket};
+use crate::call::event::LedgerCommand;
 use crate::domain::{Now, UnixMillis};
 use crate::store::{Change, Key, Reader, Store, StoreError, Table};
 use bytes::Bytes;
@@ -154,14 +155,17 @@ impl BooksHandle {
         replied.await.unwrap_or(Reply::Outcome(Err(INTERNAL)))
     }
 
-    /// Hands a call's command over.
-    ///
-    /// # Errors
-    /// The books take no more: what the call is to be told instead.
-    pub fn call(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
-        self.inbox.push_call(command).inspect_err(|_| {
+    /// Hands commands of calls over, in order and with one wake. Where the books take no more,
+    /// `refused` has what the call is to be told instead.
+    pub fn calls(
+        &self,
+        commands: impl IntoIterator<Item = CallCommand>,
+        mut refused: impl FnMut(CallNotice),
+    ) {
+        self.inbox.push_calls(commands, |notice| {
             self.metrics.calls_refused.add(1);
-        })
+            refused(notice);
+        });
     }
 
     /// Reads of what is committed.
@@ -575,7 +579,12 @@ impl Core for Books {
     ) {
         self.request(ticket, command, idempotency, kept, now);
     }
-    fn call(&mut self, command: CallCommand, now: Now) {
+    fn call(&mut self, mut command: CallCommand, now: Now) {
+        // The log has the call's end from here: only the books know the lease of every one.
+        if let LedgerCommand::Close(record) = &mut command.command {
+            self.name_lease(record);
+            super::life::ended(record);
+        }
         self.call(command, now);
     }
     fn reload(&mut self, settings: Settings) {

@@ -96,6 +96,7 @@ impl Intake {
                 Handed::Transmit(bytes, path) => transmit(bytes, path),
                 Handed::Failed(path) => worker.path_failed(path, now),
                 Handed::Heard(trunk, heard) => worker.heard(trunk, heard, now),
+                Handed::HopNews(path, until) => worker.hop_news(path, until, now),
             }
         }
     }

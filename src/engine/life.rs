@@ -36,7 +36,8 @@ pub(super) fn started(id: CallId, trunk_in: &str) {
 /// it rings (there may be many responses that say so).
 pub(super) fn commanded(record: &CallRecord, command: &SipCommand, rang: &mut bool) {
     match command {
-        SipCommand::Progress { .. } if !*rang => {
+        // A caller who hears a recording hears no ringing.
+        SipCommand::Progress { .. } if !*rang && record.ringing_at.is_some() => {
             *rang = true;
             ringing(record);
         }
@@ -63,8 +64,8 @@ fn answered(record: &CallRecord) {
     );
 }
 
-/// The call's record went to the books.
-pub fn ended(record: &CallRecord) {
+/// The call's record came to the books.
+pub(super) fn ended(record: &CallRecord) {
     tracing::info!(
         call_id = %record.call_id,
         reference_id = %Lease(record.reference_id),
@@ -80,9 +81,13 @@ pub fn ended(record: &CallRecord) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::books::command::{CallCommand, Command, PoolRange};
+    use crate::books::{Books, Settings, Ticket};
     use crate::call::Call;
-    use crate::call::event::Fork;
-    use crate::domain::{CallKey, E164};
+    use crate::call::event::{Fork, LedgerCommand};
+    use crate::domain::numbering::{NumberStyle, Plan};
+    use crate::domain::*;
+    use crate::engine::books_thread::Core;
     use std::io::Write;
     use std::sync::{Arc, Mutex};
     use tracing::Level;
@@ -155,14 +160,116 @@ mod tests {
         }
     }
 
+    /// A call that was refused once its lease was found: the worker has never heard the reference.
+    #[test]
+    fn the_end_names_the_lease_that_only_the_books_know() {
+        let now = Now {
+            mono: std::time::Instant::now(),
+            wall: UnixMillis(1_767_225_600_000),
+        };
+        let mut books = Books::new(settings());
+        books.loaded(now).unwrap();
+        let number = |digits| E164::from_digits(digits).unwrap();
+        let reference = ReferenceId(uuid::Uuid::from_u128(2));
+        let commands = [
+            Command::AddNumbers(vec![PoolRange {
+                first: number("60388880001"),
+                last: number("60388880001"),
+                style: NumberStyle {
+                    strip: 0,
+                    prefix: "".into(),
+                },
+            }]),
+            Command::CreateCustomer {
+                customer: Box::new(customer()),
+                opening: Credit(0),
+            },
+            Command::LeaseSingle {
+                reference,
+                customer: CustomerId(1),
+                phone: Phone {
+                    number: number("60129876543"),
+                    spelling: "60129876543".into(),
+                },
+                expires: now.wall.plus(std::time::Duration::from_secs(60)),
+                whitelist: Vec::new(),
+            },
+        ];
+        for (ticket, command) in (0..).zip(commands) {
+            books.request(Ticket(ticket), command, None, None, now);
+        }
+        let mut refused = record();
+        refused.reference_id = None;
+        refused.leased_number = "+60388880001".into();
+        refused.received_at = now.wall;
+        refused.customer_id = Some(CustomerId(1));
+        refused.lease_kind = Some(LeaseKind::Single);
+        let command = CallCommand {
+            worker: 0,
+            key: CallKey(1),
+            call_id: refused.call_id,
+            command: LedgerCommand::Close(Box::new(refused)),
+        };
+        let lines = logged(Level::INFO, || Core::call(&mut books, command, now));
+        let [line] = &lines[..] else {
+            panic!("{lines:?}")
+        };
+        let lease = format!("reference_id={}", reference.0);
+        assert!(
+            line.contains("call ended") && line.contains(&lease),
+            "{line}"
+        );
+    }
+
+    fn settings() -> Settings {
+        Settings {
+            cooldown: std::time::Duration::ZERO,
+            max_per_phone: 100,
+            hang_up_at_end: false,
+            calls_per_lease: 1,
+            calls_per_customer: 0,
+            keep_answers: std::time::Duration::from_secs(60),
+            target_allowed: Plan::target_allowed,
+            plan: Arc::new(Plan::default()),
+        }
+    }
+
+    fn customer() -> Customer {
+        let tariff = Tariff {
+            block_seconds: 60,
+            rate: Credit(100),
+        };
+        Customer {
+            id: CustomerId(0),
+            first_name: "Siti".into(),
+            last_name: "Tan".into(),
+            suspended: false,
+            charge_method: ChargeMethod::Prepaid,
+            enable_single: true,
+            enable_group: true,
+            tariff_single: tariff,
+            tariff_group: tariff,
+            max_lease_single: 0,
+            max_lease_group: 0,
+            date_created: UnixMillis(0),
+            date_suspended: None,
+        }
+    }
+
     #[test]
     fn it_rings_once() {
-        let (record, mut rang) = (record(), false);
+        let (mut record, mut rang) = (record(), false);
         let progress = SipCommand::Progress {
             fork: Fork(1),
             status: 180,
             body: None,
         };
+        let announced = logged(Level::INFO, || commanded(&record, &progress, &mut rang));
+        assert!(
+            announced.is_empty(),
+            "a recording is no ringing: {announced:?}"
+        );
+        record.ringing_at = Some(record.received_at);
         let lines = logged(Level::INFO, || {
             commanded(&record, &progress, &mut rang);
             commanded(&record, &progress, &mut rang);

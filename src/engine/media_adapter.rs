@@ -1,6 +1,6 @@
 //! Between the call, its media session and the relay.
 
-use super::worker::{Parts, Worker};
+use super::worker::{Output, Parts, Worker};
 use crate::call::event::{Input, MediaCommand};
 use crate::domain::{CallKey, Now, Side};
 use crate::media::flow::{FlowId, RelayEvent};
@@ -34,7 +34,9 @@ impl Worker {
     pub fn relay_events(&mut self, now: Now) {
         while let Some(event) = self.parts.relay.poll_event() {
             let flow = match &event {
-                RelayEvent::Silent(flow) | RelayEvent::Removed { flow, .. } => *flow,
+                RelayEvent::Silent(flow)
+                | RelayEvent::Played(flow)
+                | RelayEvent::Removed { flow, .. } => *flow,
             };
             let key = CallKey(flow.0);
             if let Some(entry) = self.calls.get_mut(&key) {
@@ -58,6 +60,9 @@ impl Worker {
                 session::Output::Event(event) => self.tell(key, Input::Media(event), now),
                 session::Output::Install(id, flow) => self.parts.relay.install(id, *flow),
                 session::Output::Remove(id) => self.parts.relay.remove(id),
+                session::Output::Count(name, label) => {
+                    self.outputs.push_back(Output::Count(name, label));
+                }
             }
         }
     }

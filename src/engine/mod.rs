@@ -15,12 +15,14 @@
 pub mod books_adapter;
 pub mod books_thread;
 pub mod clock;
+pub mod digest_memory;
 pub mod handover;
 pub mod intake;
-pub mod life;
+mod life;
 pub mod media_adapter;
 pub mod signalling;
 pub mod sip_adapter;
+mod sources;
 mod stream_adapter;
 pub mod waiting;
 pub mod worker;

@@ -1,12 +1,13 @@
 //! The signalling thread: sockets, queues and clocks around one [`Worker`].
 //!
 //! One turn of the loop: wait until something is ready; take a bounded amount from each source in
-//! a fixed order (relay, books, other workers, sockets, timers, new INVITEs); hand out what came of it
-//! in batches. No source can starve another.
+//! a fixed order (controls, relay, books, other workers, sockets, timers, new INVITEs); hand out what
+//! came of it in batches. No source can starve another.
 
 use super::clock;
-use super::handover::{Batch, Handed, Handover};
+use super::handover::{Handed, Handover};
 use super::intake::Intake;
+use super::sources::Sources;
 use super::stream_adapter::Arrivals;
 use super::worker::{Output, Update, Worker};
 use crate::books::command::{CallCommand, CallNotice};
@@ -14,21 +15,22 @@ use crate::call::event::BooksEvent;
 use crate::domain::{CallKey, CallRecord, Now, Passport, Verdict};
 use crate::sip::locate;
 use crate::sip::message::{Path, Transport};
+use crate::transport::poll::Bell;
 use crate::transport::stream::{Streams, Tls};
-use crate::transport::udp::UdpEndpoint;
+use crate::transport::udp::{UdpEndpoint, UdpSender};
 use std::collections::VecDeque;
-use std::future::Future as _;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::Interest;
-use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TryRecvError;
 
 /// Batches of datagrams taken from one socket in a turn.
 const BATCHES_A_TURN: usize = 8;
 /// Notices of the books taken in a turn.
 const NOTICES_A_TURN: usize = 256;
+/// Verdicts on passports taken in a turn.
+const VERDICTS_A_TURN: usize = 64;
 /// Batches of other workers taken in a turn.
 const HANDED_A_TURN: usize = 8;
 
@@ -68,16 +70,14 @@ pub trait Meter: Send {
     /// the last time to a worker that took nothing.
     fn line(&self, waiting: usize, began: u64, lost: u64);
     /// Figures of the moment, about once a second.
-    fn observe(&self, worker: &Worker, endpoints: &[&UdpEndpoint], streams: &Streams);
+    fn observe(&self, worker: &Worker, endpoints: &[UdpSender], streams: &Streams);
 }
 
 /// The books as the thread reaches them.
 pub trait BooksQueue: Send {
-    /// Hands a command over.
-    ///
-    /// # Errors
-    /// The books take no more: what the call is to be told instead.
-    fn offer(&self, command: CallCommand) -> Result<(), Box<CallNotice>>;
+    /// Hands commands over. Where the books take no more, `refused` has what the call is to be told
+    /// instead.
+    fn offer(&self, commands: &mut Vec<CallCommand>, refused: &mut VecDeque<CallNotice>);
 }
 
 /// Who checks passports, off this thread.
@@ -90,11 +90,12 @@ pub trait Verifier: Send {
 /// What came of a call's passport, and who signed it.
 pub type Judgement = (CallKey, Verdict, Box<str>);
 
-/// What a signalling thread is made of.
+/// What a signalling thread is made of. Whoever puts something into one of its queues rings its bell
+/// ([`Handover::bell`]).
 pub struct Signalling {
     /// The worker.
     pub worker: Worker,
-    /// Its sockets.
+    /// Its sockets: those that it sends by, and reads first.
     pub endpoints: Vec<UdpEndpoint>,
     /// The way to the other workers.
     pub handover: Handover,
@@ -120,11 +121,14 @@ pub struct Signalling {
 
 struct Loop {
     worker: Worker,
-    endpoints: Vec<AsyncFd<UdpEndpoint>>,
-    streams: AsyncFd<Streams>,
+    endpoints: Vec<UdpSender>,
+    streams: Streams,
+    sources: Sources,
     books: Box<dyn BooksQueue>,
     verifier: Box<dyn Verifier>,
     meter: Box<dyn Meter>,
+    /// For the books, at the end of a turn: they are woken once.
+    asked: Vec<CallCommand>,
     refused: VecDeque<CallNotice>,
     intake: Intake,
     /// Whether the last turn left nothing in the sockets.
@@ -139,34 +143,37 @@ impl Signalling {
     /// Runs until [`Control::Stop`], or until every sender of controls is gone.
     ///
     /// # Errors
-    /// The reactor's.
-    pub async fn run(self) -> std::io::Result<()> {
+    /// The kernel's.
+    pub fn run(self) -> std::io::Result<()> {
         let Self {
             worker,
             endpoints,
             handover,
             streams,
             books,
-            mut notices,
+            notices,
             verifier,
-            mut verdicts,
-            mut control,
+            verdicts,
+            control,
             relay_ready,
             meter,
             calls_up,
         } = self;
-        let relay_ready = register(relay_ready, Interest::READABLE)?;
-        let endpoints = endpoints
-            .into_iter()
-            .map(|endpoint| register(endpoint, NEWS))
-            .collect::<Result<Vec<_>, _>>()?;
-        let mut this = Loop {
+        let bell = Arc::clone(handover.bell());
+        let mut sources = Sources::new(&bell, relay_ready, &streams)?;
+        let endpoints = endpoints.into_iter().map(|endpoint| {
+            sources.adopt(endpoint.reader);
+            endpoint.sender
+        });
+        let this = Loop {
             worker,
-            endpoints,
-            streams: register(streams, Interest::READABLE)?,
+            endpoints: endpoints.collect(),
+            streams,
+            sources,
             books,
             verifier,
             meter,
+            asked: Vec::new(),
             refused: VecDeque::new(),
             intake: Intake::new(handover),
             read_all: true,
@@ -174,54 +181,87 @@ impl Signalling {
             served: clock::now().mono,
             calls_up,
         };
-        let (mut batch, mut handed) = (Vec::new(), Vec::new());
-        let now = clock::now();
-        this.worker.start(now);
-        this.turn();
-        loop {
-            let due = this.due();
-            tokio::select! {
-                biased;
-                message = control.recv() => match message {
-                    None | Some(Control::Stop) => return Ok(()),
-                    Some(message) => this.control(message, clock::now()),
-                },
-                ready = relay_ready.readable() => {
-                    let mut ready = ready?;
-                    drain_counter(relay_ready.get_ref());
-                    ready.clear_ready();
-                    this.worker.relay_events(clock::now());
-                }
-                count = notices.recv_many(&mut batch, NOTICES_A_TURN) => {
-                    if count == 0 {
-                        return Ok(());
-                    }
-                    this.notices(&mut batch);
-                }
-                Some((key, verdict, signer)) = verdicts.recv() => {
-                    this.worker.verdict(key, verdict, signer, clock::now());
-                }
-                () = this.intake.handover.receive(&mut handed, HANDED_A_TURN) => {}
-                () = any_readable(&this.endpoints) => {}
-                _ = this.streams.readable() => {}
-                () = tokio::time::sleep_until(due.into()) => {}
-            }
-            this.handed(&mut handed);
-            this.sockets();
-            this.turn();
-        }
+        let queues = Queues {
+            notices,
+            verdicts,
+            control,
+        };
+        this.run(queues, &bell)
+    }
+}
+
+/// What others put something into.
+struct Queues {
+    notices: mpsc::UnboundedReceiver<CallNotice>,
+    verdicts: mpsc::UnboundedReceiver<Judgement>,
+    control: mpsc::Receiver<Control>,
+}
+
+impl Queues {
+    fn are_empty(&self) -> bool {
+        self.control.is_empty() && self.notices.is_empty() && self.verdicts.is_empty()
     }
 }
 
 impl Loop {
+    fn run(mut self, mut queues: Queues, bell: &Bell) -> std::io::Result<()> {
+        self.worker.start(clock::now());
+        self.turn();
+        loop {
+            let due = self.due();
+            bell.doze();
+            let timeout = if queues.are_empty() && self.intake.handover.is_empty() {
+                due.saturating_duration_since(clock::now().mono)
+            } else {
+                Duration::ZERO
+            };
+            self.sources.wait(timeout)?;
+            bell.rise();
+            if !self.queues(&mut queues) {
+                return Ok(());
+            }
+            self.handed();
+            self.sockets();
+            self.turn();
+        }
+    }
+
+    /// Takes what others put into the queues, bounded. False: it is to end.
+    fn queues(&mut self, queues: &mut Queues) -> bool {
+        loop {
+            match queues.control.try_recv() {
+                Ok(Control::Stop) | Err(TryRecvError::Disconnected) => return false,
+                Ok(message) => self.control(message, clock::now()),
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        if self.sources.take_relay() {
+            self.worker.relay_events(clock::now());
+        }
+        for _ in 0..NOTICES_A_TURN {
+            match queues.notices.try_recv() {
+                Ok(notice) => self.notice(notice, clock::now()),
+                Err(TryRecvError::Disconnected) => return false,
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        for _ in 0..VERDICTS_A_TURN {
+            let Ok((key, verdict, signer)) = queues.verdicts.try_recv() else {
+                break;
+            };
+            self.worker.verdict(key, verdict, signer, clock::now());
+        }
+        true
+    }
+
     /// When the next turn must come without anybody asking for it.
     fn due(&self) -> Instant {
-        if self.streams.get_ref().has_failures() {
+        if self.streams.has_failures() {
             return clock::now().mono;
         }
         let second = self.observed + Duration::from_secs(1);
         let line = self.intake.due(self.served);
-        let streams = self.streams.get_ref().poll_timeout();
+        let streams = self.streams.poll_timeout();
         let times = [self.worker.poll_timeout(), line, streams];
         times.into_iter().flatten().fold(second, Instant::min)
     }
@@ -234,10 +274,10 @@ impl Loop {
             Control::Hops(found) => {
                 let (target, hops) = &*found;
                 let addresses: Vec<_> = hops.iter().map(|hop| hop.path.remote.ip()).collect();
-                self.streams.get_mut().locate(&target.host, &addresses);
+                self.streams.locate(&target.host, &addresses);
                 self.worker.hops(found, now);
             }
-            Control::Certificates(tls) => self.streams.get_mut().reload(*tls),
+            Control::Certificates(tls) => self.streams.reload(*tls, now.mono),
             Control::Stop => {}
         }
     }
@@ -246,25 +286,30 @@ impl Loop {
     fn sockets(&mut self) {
         let now = clock::now();
         self.read_all = true;
-        for endpoint in &mut self.endpoints {
+        let (worker, meter, intake) = (&mut self.worker, &self.meter, &mut self.intake);
+        for reading in self.sources.readings() {
+            if !reading.take_ready() {
+                continue;
+            }
+            let local = reading.reader.local();
+            let path = |remote| Path {
+                transport: Transport::Udp,
+                local,
+                remote,
+            };
             let mut empty = false;
-            let local = endpoint.get_ref().local();
             for _ in 0..BATCHES_A_TURN {
-                let (worker, meter, intake) = (&mut self.worker, &self.meter, &mut self.intake);
-                let taken = endpoint.get_mut().receive_waited(|bytes, remote, waited| {
+                let taken = reading.reader.receive_waited(|bytes, remote, waited| {
                     meter.received(&bytes);
                     tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "received");
-                    let path = Path {
-                        transport: Transport::Udp,
-                        local,
-                        remote,
-                    };
                     let since = now.mono.checked_sub(waited).unwrap_or(now.mono);
-                    intake.message(worker, (bytes, path), since, now);
+                    intake.message(worker, (bytes, path(remote)), since, now);
                 });
                 match taken {
-                    Ok(count) if count < crate::transport::udp::BATCH => empty = true,
-                    Ok(_) => {}
+                    Ok(count) => {
+                        reading.taken = reading.taken.saturating_add(count);
+                        empty = count < crate::transport::udp::BATCH;
+                    }
                     Err(error) => {
                         tracing::warn!(%local, %error, "receiving SIP failed");
                         empty = true;
@@ -274,37 +319,52 @@ impl Loop {
                     break;
                 }
             }
-            let (worker, handover) = (&mut self.worker, &mut self.intake.handover);
             self.read_all &= empty;
             if empty {
-                endpoint.get_mut().failures(|remote| {
-                    let path = Path {
-                        transport: Transport::Udp,
-                        local,
-                        remote,
-                    };
-                    worker.path_failed(path, now);
+                reading.reader.failures(|remote| {
+                    worker.path_failed(path(remote), now);
                     // The kernel tells one of the sockets, not the one that sent.
-                    handover.tell(&Handed::Failed(path));
+                    intake.handover.tell(&Handed::Failed(path(remote)));
                 });
-                clear_readiness(endpoint, NEWS);
             }
         }
+        self.pass_sockets();
+        if self.sources.take_streams() {
+            self.connections(now);
+        }
+    }
+
+    /// Sockets that this thread has read enough of are the next one's to read.
+    fn pass_sockets(&mut self) {
+        let handover = &mut self.intake.handover;
+        if handover.is_alone() {
+            return;
+        }
+        let mut kept = Vec::new();
+        while let Some(reader) = self.sources.release() {
+            kept.extend(handover.pass(reader));
+        }
+        for reader in kept {
+            self.sources.adopt(reader);
+        }
+    }
+
+    /// Takes what the connections have, bounded.
+    fn connections(&mut self, now: Now) {
         let mut arrivals = Arrivals {
             worker: &mut self.worker,
             meter: &*self.meter,
             intake: &mut self.intake,
             now,
         };
-        if !self.streams.get_mut().receive(&mut arrivals, now.mono) {
-            clear_readiness(&self.streams, Interest::READABLE);
-        }
+        // What is left is told of again.
+        self.streams.receive(&mut arrivals, now.mono);
         self.stream_news(now);
     }
 
     /// Connections that failed, and why.
     fn stream_news(&mut self, now: Now) {
-        let (streams, worker) = (self.streams.get_mut(), &mut self.worker);
+        let (streams, worker) = (&mut self.streams, &mut self.worker);
         let handover = &mut self.intake.handover;
         streams.failures(|path| {
             worker.path_failed(path, now);
@@ -329,10 +389,10 @@ impl Loop {
             .serve(&mut self.worker, self.read_all, clock::now);
         self.served = clock::now().mono;
         self.outputs(now);
-        self.streams.get_mut().handle_timeout(now.mono);
+        self.streams.handle_timeout(now.mono);
         // A path that failed at once is another's turn at once: the next trunk's, say.
         for _ in 0..FAILURES_A_TURN {
-            if !self.streams.get_ref().has_failures() {
+            if !self.streams.has_failures() {
                 break;
             }
             self.stream_news(now);
@@ -341,9 +401,9 @@ impl Loop {
         // The relay first: who is told where to send his sound may do so at once.
         self.worker.flush_relay(now.mono);
         for endpoint in &mut self.endpoints {
-            endpoint.get_mut().flush();
+            endpoint.flush();
         }
-        self.streams.get_mut().flush(now.mono);
+        self.streams.flush(now.mono);
         let lost = self.intake.handover.flush();
         self.calls_up
             .store(self.worker.calls(), std::sync::atomic::Ordering::Relaxed);
@@ -354,17 +414,8 @@ impl Loop {
         }
         if second {
             self.observed = now.mono;
-            let endpoints: Vec<&UdpEndpoint> =
-                self.endpoints.iter().map(AsyncFd::get_ref).collect();
             self.meter
-                .observe(&self.worker, &endpoints, self.streams.get_ref());
-        }
-    }
-
-    fn notices(&mut self, batch: &mut Vec<CallNotice>) {
-        let now = clock::now();
-        for notice in batch.drain(..) {
-            self.notice(notice, now);
+                .observe(&self.worker, &self.endpoints, &self.streams);
         }
     }
 
@@ -379,11 +430,17 @@ impl Loop {
     }
 
     /// What other workers handed over.
-    fn handed(&mut self, batches: &mut Vec<Batch>) {
-        // Whatever woke this turn.
-        self.intake.handover.take(batches, HANDED_A_TURN);
+    fn handed(&mut self) {
+        if self.intake.handover.is_empty() {
+            return;
+        }
+        let mut batches = Vec::new();
+        self.intake.handover.take(&mut batches, HANDED_A_TURN);
         let mut transmits = Vec::new();
-        for batch in batches.drain(..) {
+        for mut batch in batches {
+            if let Some(reader) = batch.reader() {
+                self.sources.adopt(reader);
+            }
             let mut transmit = |bytes, path| transmits.push((bytes, path));
             self.intake
                 .open(&mut self.worker, batch, clock::now(), &mut transmit);
@@ -403,16 +460,24 @@ impl Loop {
                     Output::Verify(key, passport) => self.verify(key, passport, now),
                     Output::Ended(record) => self.meter.ended(&record),
                     Output::Count(name, label) => self.meter.count(name, label),
+                    Output::HopNews(path, until) => {
+                        let news = Handed::HopNews(path, until);
+                        self.intake.handover.tell(&news);
+                    }
                     Output::Heard(trunk, heard) => {
                         self.intake.handover.tell(&Handed::Heard(trunk, heard));
                     }
                 }
             }
+            self.books.offer(&mut self.asked, &mut self.refused);
             // A refusal for want of room in the queue is an answer of the books like any other.
-            let Some(notice) = self.refused.pop_front() else {
+            if self.refused.is_empty() {
                 return;
-            };
-            self.notice(notice, now);
+            }
+            for notice in std::mem::take(&mut self.refused) {
+                self.meter.count("books_queue_full", "");
+                self.notice(notice, now);
+            }
         }
     }
 
@@ -423,7 +488,7 @@ impl Loop {
         }
         let datagram = path.transport == Transport::Udp;
         let mut endpoints = self.endpoints.iter_mut();
-        let endpoint = endpoints.find(|one| datagram && one.get_ref().local() == path.local);
+        let endpoint = endpoints.find(|one| datagram && one.local() == path.local);
         if datagram && endpoint.is_none() {
             return self.meter.count("unsendable", "no such socket");
         }
@@ -431,8 +496,8 @@ impl Loop {
         let remote = path.remote;
         tracing::debug!(target: MESSAGES, %remote, message = kind(&bytes), length = bytes.len(), "sent");
         match endpoint {
-            Some(endpoint) => endpoint.get_mut().queue(bytes, remote),
-            None => self.streams.get_mut().queue(bytes, path, now),
+            Some(endpoint) => endpoint.queue(bytes, remote),
+            None => self.streams.queue(bytes, path, now),
         }
     }
 
@@ -448,10 +513,7 @@ impl Loop {
         if command.is_admission() {
             self.intake.asked();
         }
-        if let Err(notice) = self.books.offer(command) {
-            self.meter.count("books_queue_full", "");
-            self.refused.push_back(*notice);
-        }
+        self.asked.push(command);
     }
 }
 
@@ -471,48 +533,10 @@ pub(super) fn kind(message: &[u8]) -> &str {
         .unwrap_or("?")
 }
 
-fn register<T: AsRawFd>(what: T, interest: Interest) -> std::io::Result<AsyncFd<T>> {
-    // SAFETY: both kinds that are registered here own their descriptor and never change it.
-    let registered = unsafe { AsyncFd::register_with_interest(what, interest) };
-    registered.map_err(std::io::Error::from)
-}
-
-/// What a socket has to say: datagrams, or an ICMP error that came back.
-const NEWS: Interest = Interest::READABLE.add(Interest::ERROR);
-
-/// Ready when one of the sockets is.
-async fn any_readable(endpoints: &[AsyncFd<UdpEndpoint>]) {
-    let Some((first, rest)) = endpoints.split_first() else {
-        return std::future::pending().await;
-    };
-    if rest.is_empty() {
-        let _ = first.ready(NEWS).await;
-    } else {
-        tokio::select! {
-            _ = first.ready(NEWS) => {}
-            () = Box::pin(any_readable(rest)) => {}
-        }
-    }
-}
-
-/// Tells the reactor that the socket was found empty.
-fn clear_readiness<T: AsRawFd>(endpoint: &AsyncFd<T>, interest: Interest) {
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    let ready = std::pin::pin!(endpoint.ready(interest));
-    if let std::task::Poll::Ready(Ok(mut guard)) = ready.poll(&mut context) {
-        guard.clear_ready();
-    }
-}
-
-/// Resets an eventfd.
-fn drain_counter(fd: &OwnedFd) {
-    let mut value = [0u8; 8];
-    // SAFETY: eight bytes at a live buffer; the descriptor is open.
-    unsafe { libc::read(fd.as_raw_fd(), value.as_mut_ptr().cast(), value.len()) };
-}
-
 impl BooksQueue for super::books_thread::BooksHandle {
-    fn offer(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
-        self.call(command)
+    fn offer(&self, commands: &mut Vec<CallCommand>, refused: &mut VecDeque<CallNotice>) {
+        if !commands.is_empty() {
+            self.calls(commands.drain(..), |notice| refused.push_back(notice));
+        }
     }
 }

@@ -44,6 +44,9 @@ impl Worker {
                     }
                     self.watch_trunk(trunk, now, |trunks| trunks.hops(trunk, total, usable));
                 }
+                agent::Output::HopNews(path, until) => {
+                    self.outputs.push_back(Output::HopNews(path, until));
+                }
                 agent::Output::GuardHit(key, place) => {
                     let call_id = self.calls.get(&key).map(|entry| entry.id.to_string());
                     tracing::warn!(call_id, %place, "the privacy guard kept something back");

@@ -30,6 +30,10 @@ impl Receiver for Arrivals<'_> {
         }
     }
 
+    fn trunk(&mut self, address: IpAddr) -> Option<u16> {
+        self.worker.agent().sharer(address).map(|trunk| trunk.0)
+    }
+
     fn message(&mut self, bytes: Bytes, path: Path) {
         let remote = path.remote;
         self.meter.received(&bytes);

@@ -56,6 +56,8 @@ pub enum Output {
     Count(&'static str, &'static str),
     /// Something of a trunk that other workers are to know.
     Heard(TrunkId, Heard),
+    /// Of a hop: until when it rests, or that it does not.
+    HopNews(Path, Option<Instant>),
 }
 
 /// What a worker learns of a trunk.
@@ -207,6 +209,13 @@ impl Worker {
         self.watch_trunk(trunk, now, |trunks| heard.tell(trunk, trunks, now));
     }
 
+    /// Another worker has learnt something of a hop.
+    pub fn hop_news(&mut self, path: Path, until: Option<Instant>, now: Now) {
+        let news = agent::Input::HopNews(path, until);
+        self.parts.agent.handle(news, now);
+        self.drain_agent(now);
+    }
+
     /// Ends every call.
     pub fn end_calls(&mut self, now: Now) {
         let mut keys: Vec<CallKey> = self.calls.keys().copied().collect();
@@ -348,7 +357,8 @@ impl Worker {
         let was_up = trunks.is_up(trunk, now.mono);
         tell(trunks);
         let is_up = trunks.is_up(trunk, now.mono);
-        if was_up != is_up {
+        // All workers learn of it; one says so.
+        if was_up != is_up && self.parts.index == 0 {
             super::life::trunk(trunks.get(trunk).map_or("", |trunk| &trunk.name), is_up);
         }
     }

@@ -3,7 +3,7 @@
 use super::Settings;
 use super::address::is_public;
 use bytes::Bytes;
-use http_body_util::{BodyExt, Empty, Limited};
+use http_body_util::{BodyExt, Empty, LengthLimitError, Limited};
 use hyper::header::{ACCEPT, CACHE_CONTROL, HOST, USER_AGENT};
 use hyper::{Request, Uri};
 use hyper_util::rt::TokioIo;
@@ -119,15 +119,25 @@ pub(super) async fn fetch(
         let cache = response.headers().get(CACHE_CONTROL);
         let keep = keep(cache.and_then(|value| value.to_str().ok()));
         let body = Limited::new(response.into_body(), LONGEST_BODY);
-        let body = body.collect().await.map_err(|_| Failure::Refused)?;
+        let body = body.collect().await.map_err(|error| {
+            if error.is::<LengthLimitError>() {
+                Failure::Refused
+            } else {
+                Failure::Unreachable
+            }
+        })?;
         Ok(Body {
             bytes: body.to_bytes(),
             keep,
         })
     };
+    tokio::pin!(exchange);
+    // Many servers close without saying so in TLS. What came whole before counts, whatever became of
+    // the connection: what it left unfinished fails by itself.
     tokio::select! {
-        result = exchange => result,
-        Err(_) = connection => Err(Failure::Unreachable),
+        biased;
+        result = &mut exchange => result,
+        _ = connection => exchange.await,
     }
 }
 

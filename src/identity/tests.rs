@@ -21,6 +21,11 @@ struct Server {
 
 /// What is sent for a request; nothing at all: the server is silent.
 fn serve(response: Option<Vec<u8>>) -> Server {
+    served(response, true)
+}
+
+/// Or closes without a word of TLS about it.
+fn served(response: Option<Vec<u8>>, polite: bool) -> Server {
     let made = rcgen::generate_simple_self_signed(vec!["127.0.0.1".to_owned()]).unwrap();
     let authority = made.cert.pem();
     let key = PrivateKeyDer::from_pem_slice(made.signing_key.serialize_pem().as_bytes()).unwrap();
@@ -58,7 +63,9 @@ fn serve(response: Option<Vec<u8>>) -> Server {
                     match response {
                         Some(response) => {
                             let _ = stream.write_all(&response).await;
-                            let _ = stream.shutdown().await;
+                            if polite {
+                                let _ = stream.shutdown().await;
+                            }
                         }
                         None => std::future::pending().await,
                     }
@@ -102,7 +109,8 @@ fn bench(server: &Server, settings: Settings) -> Bench {
     let counted: Arc<Mutex<Vec<_>>> = Arc::default();
     let log = Arc::clone(&counted);
     let count = move |event, detail| log.lock().unwrap().push((event, detail));
-    let (answers, judgements) = mpsc::unbounded_channel();
+    let (sender, judgements) = mpsc::unbounded_channel();
+    let answers = Arc::new(move |judgement| sender.send(judgement).unwrap_or(()));
     Bench {
         handle: start(Some(settings), Box::new(count)).unwrap(),
         answers,
@@ -209,6 +217,28 @@ fn nothing_else_than_200_of_bearable_length_is_taken() {
     let mut bench = bench(&server, settings(&server, &root));
     assert_eq!(bench.ask().0, Verdict::Unavailable);
     assert_eq!(bench.counted(), ["unreachable"]);
+}
+
+/// Many servers close without close_notify, together with the last of the body.
+#[test]
+fn what_came_whole_counts_however_the_connection_ended() {
+    let (pem, root) = chain(SPC_1234, |_| {});
+    let server = served(ok(&pem), false);
+    let mut bench = bench(&server, settings(&server, &root));
+    let url = bench.url.clone();
+    for n in 0..40 {
+        bench.url = format!("{url}?{n}");
+        assert_eq!(bench.ask().0, Verdict::Valid, "{n}");
+    }
+    // And what did not come whole does not.
+    let cut = format!(
+        "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{pem}",
+        pem.len() + 1
+    );
+    let server = served(Some(cut.into_bytes()), false);
+    let mut bench = self::bench(&server, settings(&server, &root));
+    bench.ask();
+    assert_eq!(bench.counted().first(), Some(&"unreachable"));
 }
 
 #[test]

@@ -452,6 +452,24 @@ impl Ledger {
         (Raise::To(granted), Some(Step::Raised(call, before, begun)))
     }
 
+    /// How many blocks, up to `blocks`, a call could hold now; nothing changes. A call that is not
+    /// known could hold all.
+    #[must_use]
+    pub fn reach(&self, call: &CallId, blocks: u64) -> u64 {
+        let Some(hold) = self.holds.get(call) else {
+            return blocks;
+        };
+        let Some(account) = self.accounts.get(&hold.customer) else {
+            return blocks;
+        };
+        let more = hold.credit(blocks.saturating_sub(hold.blocks));
+        if account.covers(more, hold.prepaid) {
+            blocks.max(hold.blocks)
+        } else {
+            affordable(account, hold).max(hold.blocks)
+        }
+    }
+
     /// How many of the `blocks` that a call used are charged: none before the answer. A prepaid
     /// call pays for no more than was held; a postpaid one also for what began while the books had
     /// not answered yet.

@@ -1,7 +1,7 @@
 //! Offer and answer between the legs (RFC 3264): what a side described, and the offer that waits
 //! for its answer.
 
-use super::flow::{Crypto, End, PortPair, SourceRule};
+use super::flow::{Content, Crypto, Encoding, End, PortPair, SourceRule};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::rtp::srtp::MasterKey;
@@ -22,15 +22,19 @@ pub struct Remote {
     pub rtcp_mux: bool,
     /// Clock of each payload type, where timestamps say something of jitter.
     pub clocks: SmallVec<[(u8, u32); 4]>,
+    /// What its packets are.
+    pub content: Content,
+    /// Its codecs that recordings can be played in.
+    pub voices: SmallVec<[(u8, Encoding); 4]>,
     /// Fingerprint of the body: the same description again is no new one.
     pub fingerprint: u64,
     /// Counts descriptions, for latching.
     pub epoch: u32,
     /// Where the SIP message that brought it came from: bounds latching.
     pub peer: Option<IpAddr>,
-    /// Profile of its audio line.
+    /// Profile of its audio line; through a fax, that of the audio before.
     pub protocol: Protocol,
-    /// SRTP on its leg.
+    /// SRTP on its leg; through a fax, that of the audio before.
     pub srtp: Option<Box<Agreed>>,
 }
 
@@ -81,15 +85,24 @@ impl Remote {
             let codec = media.codec(number)?;
             (!codec.is_event()).then_some((number, codec.clock))
         };
+        let voice = |number: u8| {
+            let codec = media.codec(number)?;
+            Some((number, Encoding::named(codec.name, codec.clock)?))
+        };
         Some(Self {
             place,
             direction: rewrite::direction(description, media, unspecified),
             rtcp_mux,
             clocks: media.payload_types().filter_map(clock).take(32).collect(),
+            content: Content::described(media),
+            voices: media.payload_types().filter_map(voice).take(8).collect(),
             fingerprint,
             epoch: 0,
             peer,
-            protocol: protocol_of_audio(media)?,
+            protocol: match media.is_fax() {
+                true => Protocol::Avp,
+                false => protocol_of_audio(media)?,
+            },
             srtp: None,
         })
     }
@@ -158,10 +171,10 @@ pub struct Exchange {
 impl Exchange {
     /// Whether `answer` takes the stream that was offered: it has a port, and a voice codec of the
     /// offer as it was passed on (RFC 3264 §6.1; an answerer may give a codec another number). An
-    /// offer that ended the stream has but one answer.
+    /// offer that ended the stream has but one answer, and a fax may be refused: the call goes on.
     #[must_use]
     pub fn is_taken_by(&self, answer: &Media<'_>) -> bool {
-        if self.remote.place == Place::Off {
+        if self.remote.place == Place::Off || self.shape.is_fax() {
             return true;
         }
         let Ok(sent) = sdp::parse(&self.sent) else {

@@ -1,8 +1,13 @@
 //! What a relay is told of one call's media. Every backend is fed by the same [`Flow`].
 
-use crate::domain::{MediaFigures, Side};
+use super::recording::Recording;
+use crate::domain::{CallQuality, MediaFigures, Side};
+use crate::rtp::g711::Law;
+use crate::rtp::quality::Voice;
 use crate::rtp::srtp::MasterKey;
+use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 
 /// One call's media in the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -73,6 +78,8 @@ pub struct Flow {
     pub callee: End,
     /// Clock rate per payload type (for jitter), 0 where unknown: index is the payload type.
     pub clock_rates: Box<[u32; 128]>,
+    /// What its packets are.
+    pub content: Content,
     /// CNAME that replaces the senders' own in RTCP, one for each direction of view.
     pub cname: Box<str>,
     /// RTP header extension ids that were negotiated through us and may pass; all others are
@@ -80,9 +87,98 @@ pub struct Flow {
     pub extensions: Vec<u8>,
     /// Report silence when nothing valid came either way for so long; `None`: do not.
     pub silence: Option<std::time::Duration>,
+    /// What the caller is to hear of us.
+    pub play: Option<Box<Play>>,
+}
+
+/// A recording for the caller's ears. At its end the relay says [`RelayEvent::Played`], once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Play {
+    /// An update with the same id goes on where the recording is; another begins, none stops it.
+    pub id: u32,
+    /// What.
+    pub recording: Arc<Recording>,
+    /// How.
+    pub manner: Manner,
+}
+
+/// How a recording reaches the caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Manner {
+    /// In packets of our own, where nobody else's pass. The numbers are those of the first packet.
+    Alone {
+        /// Its codec's number on the caller's leg.
+        payload_type: u8,
+        /// Its codec.
+        encoding: Encoding,
+        /// Synchronisation source.
+        ssrc: u32,
+        /// Sequence number.
+        sequence: u16,
+        /// Timestamp.
+        timestamp: u32,
+    },
+    /// Over the sound of the packets that pass to the caller, of these payload types; all others
+    /// (telephone events) pass as they are.
+    Over(SmallVec<[(u8, Encoding); 4]>),
+}
+
+/// A codec that recordings are played in: one byte is 1/8000 s.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Encoding {
+    /// PCMU or PCMA.
+    G711(Law),
+    /// G.722 at 64 kbit/s: a prepared file as it is, instead of what would be heard.
+    G722,
+}
+
+impl Encoding {
+    /// By its name in a description (RFC 3551), where the clock is the usual one.
+    #[must_use]
+    pub fn named(name: &str, clock: u32) -> Option<Self> {
+        let all = [
+            ("PCMU", Self::G711(Law::Mu)),
+            ("PCMA", Self::G711(Law::A)),
+            ("G722", Self::G722),
+        ];
+        all.into_iter()
+            .find(|(known, _)| clock == 8000 && known.eq_ignore_ascii_case(name))
+            .map(|(_, encoding)| encoding)
+    }
+
+    /// Its name in a description.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::G711(Law::Mu) => "PCMU",
+            Self::G711(Law::A) => "PCMA",
+            Self::G722 => "G722",
+        }
+    }
+}
+
+/// What the packets of a flow are.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Content {
+    /// T.38 over UDPTL in place of RTP (RFC 3362): taken by source alone, and nothing in it is read.
+    pub fax: bool,
+    /// Codecs by payload type, in the order of preference, where they are known.
+    pub voices: SmallVec<[(u8, Voice); 4]>,
+    /// The call is answered: a new description is its own side's, which may go on for a moment as it
+    /// sent before.
+    pub follows: bool,
+    /// Both ends may fall silent by themselves for long: comfort noise (RFC 3389), discontinuous
+    /// transmission, fax.
+    pub pauses: bool,
 }
 
 impl Flow {
+    /// Whether packets of it are made or changed here: such a flow is for user space alone.
+    #[must_use]
+    pub const fn plays(&self) -> bool {
+        self.play.is_some()
+    }
+
     /// The end of `side`.
     #[must_use]
     pub fn end(&self, side: Side) -> &End {
@@ -195,6 +291,12 @@ pub enum Port {
 }
 
 impl PortPair {
+    /// The pair of a leg that has none: nothing is ever bound there.
+    #[must_use]
+    pub const fn none(address: IpAddr) -> Self {
+        Self { address, rtp: 0 }
+    }
+
     /// The address of one of the two.
     #[must_use]
     pub const fn local(self, port: Port) -> SocketAddr {
@@ -211,6 +313,8 @@ impl PortPair {
 pub enum RelayEvent {
     /// Nothing valid either way for the flow's silence time.
     Silent(FlowId),
+    /// The recording of [`Flow::play`] is over.
+    Played(FlowId),
     /// The flow is gone; what it carried.
     Removed {
         /// Which.
@@ -219,6 +323,8 @@ pub enum RelayEvent {
         to_callee: MediaFigures,
         /// Callee to caller.
         to_caller: MediaFigures,
+        /// How both sounded.
+        quality: CallQuality,
         /// RTCP items kept from the other side.
         guard_hits: u32,
     },

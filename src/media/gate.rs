@@ -41,6 +41,19 @@ pub fn kind(end: &End, port: Port, bytes: &[u8]) -> Result<Kind, DropReason> {
     }
 }
 
+/// As [`kind`], where the flow is a fax: one datagram of UDPTL is as good as another, and nothing but
+/// them comes (its errors are corrected by repetition, so it has no RTCP).
+///
+/// # Errors
+/// [`DropReason::NotRtp`] on the RTCP port, or without a byte.
+#[inline]
+pub const fn fax(port: Port, bytes: &[u8]) -> Result<Kind, DropReason> {
+    match port {
+        Port::Rtp if !bytes.is_empty() => Ok(Kind::Rtp),
+        _ => Err(DropReason::NotRtp),
+    }
+}
+
 /// Whether `source` may send to this end.
 #[inline]
 pub fn may_send(end: &End, latch: &mut Latch, kind: Kind, source: SocketAddr) -> bool {
@@ -57,6 +70,16 @@ pub fn may_send(end: &End, latch: &mut Latch, kind: Kind, source: SocketAddr) ->
 }
 
 impl Latch {
+    /// Where this kind of packet was found to come from since the description `epoch`.
+    #[must_use]
+    pub fn source(&self, epoch: u32, kind: Kind) -> Option<SocketAddr> {
+        match kind {
+            _ if self.epoch != epoch => None,
+            Kind::Rtp => self.rtp,
+            Kind::Rtcp => self.rtcp,
+        }
+    }
+
     fn admit(
         &mut self,
         within: &[(IpAddr, u8)],

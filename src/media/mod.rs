@@ -21,11 +21,15 @@
     )
 )]
 
+mod content;
 pub mod exchange;
 pub mod flow;
+mod former;
 pub mod gate;
+pub mod hearing;
 pub mod passage;
 pub mod ports;
+pub mod recording;
 pub mod rtcp;
 mod secure;
 pub mod session;

@@ -2,7 +2,7 @@
 //! what is out is counted, so that a leak shows.
 
 use super::flow::PortPair;
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::io;
 use std::net::IpAddr;
 
@@ -200,6 +200,8 @@ fn is_of_the_port(error: &io::Error) -> bool {
 pub struct Ports {
     pools: Vec<PortPool>,
     turn: usize,
+    /// Pairs that have no other beside them: they are recordings'.
+    alone: BTreeSet<(usize, u16)>,
 }
 
 /// A pair and the network it is of.
@@ -214,12 +216,18 @@ pub struct Taken {
 /// Pairs tried in a row before a call is refused: beyond it something else is wrong (no
 /// descriptor left, say) and more tries would only empty the pool.
 const TRIES: usize = 8;
+/// Recordings may have one pair of so many; the others are calls'.
+const ALONE: usize = 4;
 
 impl Ports {
     /// One pool for each network.
     #[must_use]
     pub const fn new(pools: Vec<PortPool>) -> Self {
-        Self { pools, turn: 0 }
+        Self {
+            pools,
+            turn: 0,
+            alone: BTreeSet::new(),
+        }
     }
 
     /// A pair for each leg, both of one shard, each bound by `bind` (a pair whose port is
@@ -256,6 +264,27 @@ impl Ports {
         self.take_bound(network, PortPool::shard_of(beside, shards), bind)
     }
 
+    /// One pair alone, for a recording; none where a quarter of all pairs are out so.
+    pub fn take_alone(
+        &mut self,
+        network: usize,
+        bind: &mut dyn FnMut(PortPair) -> io::Result<()>,
+    ) -> Option<Taken> {
+        let count = self.count();
+        if self.alone.len() >= (count.used + count.free) / ALONE {
+            return None;
+        }
+        let shards = self.pools.get(network)?.shards();
+        self.turn = self.turn.wrapping_add(1);
+        let turn = self.turn;
+        let taken = (0..shards).find_map(|offset| {
+            let shard = turn.wrapping_add(offset) % shards;
+            self.take_bound(network, shard, bind)
+        })?;
+        self.alone.insert((network, taken.pair.rtp));
+        Some(taken)
+    }
+
     fn take_bound(
         &mut self,
         network: usize,
@@ -288,9 +317,15 @@ impl Ports {
 
     /// Puts a pair to rest.
     pub fn give(&mut self, taken: Taken) {
+        self.alone.remove(&(taken.network, taken.pair.rtp));
         if let Some(pool) = self.pools.get_mut(taken.network) {
             pool.give(taken.pair);
         }
+    }
+
+    /// Figures of each pool.
+    pub fn counts(&self) -> impl Iterator<Item = Count> + '_ {
+        self.pools.iter().map(PortPool::count)
     }
 
     /// Figures of all pools together.

@@ -1,6 +1,7 @@
 //! The media of one call: reads the two sides' descriptions, writes what the other side gets, and
 //! tells the relay who may send what where.
 
+mod announce;
 mod describe;
 mod install;
 mod srtp;
@@ -10,7 +11,7 @@ use super::flow::{Flow, FlowId, RelayEvent, Sides};
 use super::ports::{Ports, Taken};
 use super::settings::Settings;
 use crate::call::event::{Fork, MediaCommand, MediaEvent, Refusal};
-use crate::domain::{MediaFigures, Side, TrunkId};
+use crate::domain::{CallQuality, MediaFigures, Side, TrunkId};
 use describe::is_acceptable;
 use smallvec::SmallVec;
 use std::collections::VecDeque;
@@ -53,12 +54,15 @@ pub enum Output {
     Install(FlowId, Box<Flow>),
     /// Tell the relay: end the flow.
     Remove(FlowId),
+    /// Something to count: name and label.
+    Count(&'static str, &'static str),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum State {
     New,
     Open,
+    Announcing,
     Closing,
     Closed,
 }
@@ -87,6 +91,8 @@ struct Dialog {
 /// ```text
 ///        Open, no port / no media
 ///   New ─────────────────────────▶ New          (Refused)
+///    │ Announce                Close
+///    ├──────────▶ Announcing ────────▶ as Open, flow installed
 ///    │ Open
 ///    ▼
 ///   Open ◀─┐ Describe, Select, Route, Rollback, Start
@@ -112,6 +118,11 @@ pub struct Session {
     first: Option<Box<Exchange>>,
     epoch: u32,
     cname: Box<str>,
+    random: u64,
+    /// Number of the credit warning that the caller hears.
+    warning: Option<u32>,
+    /// Credit warnings so far.
+    warnings: u32,
     outputs: VecDeque<Output>,
 }
 
@@ -141,6 +152,9 @@ impl Session {
             first: None,
             epoch: 0,
             cname: cname(random),
+            random,
+            warning: None,
+            warnings: 0,
             outputs: VecDeque::new(),
         }
     }
@@ -172,6 +186,14 @@ impl Session {
             (State::New, MediaCommand::Open { trunk, offer }) => {
                 self.open(trunk, offer.as_deref(), context);
             }
+            (
+                State::New,
+                MediaCommand::Announce {
+                    trunk,
+                    offer,
+                    which,
+                },
+            ) => self.announce(trunk, &offer, which, context),
             (State::New, MediaCommand::Close) => self.close_now(context),
             (State::Open, MediaCommand::Route(trunk)) => self.route(trunk, context),
             (
@@ -193,7 +215,8 @@ impl Session {
             (State::Open, MediaCommand::Select(fork)) => self.select(fork, context),
             (State::Open, MediaCommand::Rollback) => self.roll_back(),
             (State::Open, MediaCommand::Start) => self.start(context),
-            (State::Open, MediaCommand::Close) => self.close(context),
+            (State::Open, MediaCommand::Warn(warn)) => self.warn(warn, context),
+            (State::Open | State::Announcing, MediaCommand::Close) => self.close(context),
             // A description that comes too early or too late is owed its answer all the same.
             (_, MediaCommand::Describe { .. }) => {
                 self.outputs
@@ -259,6 +282,7 @@ impl Session {
         if taken.is_none() {
             // Without a trunk nothing is written for the leg: the attempt fails as undescribed.
             self.legs.callee.trunk = None;
+            self.outputs.push_back(Output::Event(MediaEvent::Unrouted));
             return self.install(context);
         }
         self.legs.callee.ports = taken;
@@ -314,7 +338,7 @@ impl Session {
 
     fn close_now(&mut self, context: &mut Context<'_>) {
         let none = MediaFigures::default();
-        self.closed(none, none, 0, context);
+        self.closed((none, none), CallQuality::default(), 0, context);
     }
 
     fn relay(&mut self, event: RelayEvent, context: &mut Context<'_>) {
@@ -322,23 +346,32 @@ impl Session {
             (State::Open, RelayEvent::Silent(flow)) if flow == self.flow => {
                 self.outputs.push_back(Output::Event(MediaEvent::Silent));
             }
+            (State::Open, RelayEvent::Played(flow)) if flow == self.flow => {
+                self.warning_over(context);
+            }
+            (State::Announcing, RelayEvent::Played(flow)) if flow == self.flow => {
+                self.outputs.push_back(Output::Event(MediaEvent::Played));
+            }
             (
                 State::Closing,
                 RelayEvent::Removed {
                     flow,
                     to_callee,
                     to_caller,
+                    quality,
                     guard_hits,
                 },
-            ) if flow == self.flow => self.closed(to_callee, to_caller, guard_hits, context),
+            ) if flow == self.flow => {
+                self.closed((to_callee, to_caller), quality, guard_hits, context);
+            }
             _ => {}
         }
     }
 
     fn closed(
         &mut self,
-        to_callee: MediaFigures,
-        to_caller: MediaFigures,
+        (to_callee, to_caller): (MediaFigures, MediaFigures),
+        quality: CallQuality,
         guard_hits: u32,
         context: &mut Context<'_>,
     ) {
@@ -351,6 +384,7 @@ impl Session {
         self.outputs.push_back(Output::Event(MediaEvent::Closed {
             to_callee,
             to_caller,
+            quality,
             guard_hits,
         }));
     }

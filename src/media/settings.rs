@@ -1,5 +1,6 @@
 //! What the media session is configured with; replaced whole by a reload.
 
+use super::recording::Recordings;
 use crate::domain::TrunkId;
 use crate::domain::srtp::Srtp;
 use crate::sdp::CodecList;
@@ -16,6 +17,8 @@ pub struct Settings {
     pub trunks: Vec<Option<Trunk>>,
     /// `media.timeout`: no RTP either way for so long is reported; zero = never.
     pub timeout: Duration,
+    /// What callers can be made to hear.
+    pub recordings: Recordings,
 }
 
 impl Settings {
@@ -40,15 +43,18 @@ impl Settings {
 }
 
 impl Settings {
-    /// Media towards a trunk uses the network of this address family from now on, where there is
-    /// one; calls that are up keep theirs.
+    /// Media towards a trunk uses the address of this family of its network from now on, where there
+    /// is one; calls that are up keep theirs.
     pub fn use_family(&mut self, trunk: TrunkId, v6: bool) {
         let networks = &self.networks;
         let Some(Some(trunk)) = self.trunks.get_mut(usize::from(trunk.0)) else {
             return;
         };
-        let fits = |network: &Network| network.bind.is_ipv6() == v6;
-        if !networks.get(trunk.network).is_some_and(fits) {
+        let Some(now) = networks.get(trunk.network) else {
+            return;
+        };
+        let fits = |one: &Network| one.named == now.named && one.bind.is_ipv6() == v6;
+        if !fits(now) {
             trunk.network = networks.iter().position(fits).unwrap_or(trunk.network);
         }
     }
@@ -57,6 +63,8 @@ impl Settings {
 /// An address of ours for media.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Network {
+    /// Place of the named network that it is of: one has at most one address of each family.
+    pub named: usize,
     /// Address that sockets are bound to (`media.bind`).
     pub bind: IpAddr,
     /// Address that descriptions name (`media.address`).
@@ -114,6 +122,39 @@ pub enum MediaSource {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_family_is_looked_for_in_the_trunks_own_network() {
+        let network = |named, bind: &str| Network {
+            named,
+            bind: bind.parse().unwrap(),
+            advertised: bind.parse().unwrap(),
+            first_port: 20_000,
+            last_port: 20_003,
+        };
+        let mut settings = Settings {
+            networks: vec![
+                network(0, "192.0.2.1"),
+                network(0, "2001:db8::1"),
+                network(1, "10.0.0.1"),
+                network(2, "10.1.0.1"),
+                network(2, "fd00::1"),
+            ],
+            trunks: [2, 3]
+                .map(|network| {
+                    Some(Trunk {
+                        network,
+                        ..Trunk::default()
+                    })
+                })
+                .into(),
+            ..Settings::default()
+        };
+        for (trunk, v6, place) in [(0, true, 2), (1, true, 4), (1, false, 3), (0, false, 2)] {
+            settings.use_family(TrunkId(trunk), v6);
+            assert_eq!(settings.trunk(TrunkId(trunk)).unwrap().network, place);
+        }
+    }
 
     #[test]
     fn rules_of_a_trunk_that_is_gone_stay_for_its_calls() {

@@ -58,6 +58,8 @@ const LENGTH: Kind = Kind::Histogram(&[
 ]);
 const LOSS: Kind = Kind::Histogram(&[0.0, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
 const JITTER: Kind = Kind::Histogram(&[0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5]);
+const ROUND_TRIP: Kind =
+    Kind::Histogram(&[0.005, 0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.4, 0.6, 1.0]);
 const MOS: Kind = Kind::Histogram(&[1.5, 2.0, 2.5, 3.0, 3.5, 3.8, 4.0, 4.2, 4.4, 4.5]);
 /// Work of the machine itself. Pulled histograms bring their own bounds.
 const WORK: Kind = Kind::Histogram(&[]);
@@ -154,6 +156,19 @@ pub const SIP_EVENTS: Row = counter(
     &["event", "detail"],
     "Messages dropped, refused or found odd by the SIP layer, by reason.",
 );
+/// Recordings for callers.
+pub const ANNOUNCEMENTS: Row = counter(
+    "leasebridge_announcements_total",
+    &["announcement", "outcome"],
+    "Announcements and credit warnings: played, or refused for want of a port or a codec.",
+);
+/// Every label of [`ANNOUNCEMENTS`]: each is there from the start.
+pub const ANNOUNCEMENT_LABELS: [&str; 4] = [
+    "no_lease",
+    "not_allowed",
+    "credit_exhausted",
+    "credit_warning",
+];
 /// Trunks up.
 pub const TRUNK_UP: Row = gauge(
     "leasebridge_trunk_up",
@@ -171,7 +186,7 @@ pub const TRUNK_CALLS: Row = gauge(
 /// Ports.
 pub const MEDIA_PORTS: Row = gauge(
     "leasebridge_media_ports",
-    &["state"],
+    &["network", "state"],
     "Media ports by state: used, free, bad (could not be bound).",
 );
 /// Flows.
@@ -202,22 +217,29 @@ pub const MEDIA_DROPPED: Row = counter(
 pub const MEDIA_LOSS: Row = row(
     "leasebridge_media_loss_ratio",
     LOSS,
-    &["direction"],
-    "Share of packets missing on their way to us, by ended call.",
+    &["direction", "trunk"],
+    "Share of packets missing on their way to us, by ended call and the trunk they came by.",
 );
 /// Jitter by call.
 pub const MEDIA_JITTER: Row = row(
     "leasebridge_media_jitter_seconds",
     JITTER,
-    &["direction"],
-    "Interarrival jitter (RFC 3550 A.8) at the end, by ended call.",
+    &["direction", "trunk"],
+    "Interarrival jitter (RFC 3550 A.8) at the end, by ended call and the trunk it came by.",
 );
 /// MOS by call.
 pub const MEDIA_MOS: Row = row(
     "leasebridge_media_mos",
     MOS,
-    &["direction"],
-    "Mean opinion score estimated from loss and jitter (G.107), by ended call.",
+    &["direction", "trunk"],
+    "Mean opinion score (G.107) of the whole way, by ended call and the trunk the sound came by.",
+);
+/// Round trips by call.
+pub const MEDIA_ROUND_TRIP: Row = row(
+    "leasebridge_media_round_trip_seconds",
+    ROUND_TRIP,
+    &["direction", "trunk"],
+    "From us to the receiving end and back (RFC 3550 6.4), by ended call and the trunk at that end.",
 );
 
 // Books and API.
@@ -361,6 +383,12 @@ pub const CPU_SECONDS: Row = counter(
 );
 /// Threads.
 pub const THREADS: Row = gauge("leasebridge_threads", &[], "Threads of the process.");
+/// Certificates.
+pub const CERTIFICATE_EXPIRY: Row = gauge(
+    "leasebridge_certificate_expiry_timestamp_seconds",
+    &["certificate"],
+    "When a certificate that we show ends, in Unix time.",
+);
 /// Version.
 pub const BUILD: Row = gauge(
     "leasebridge_build_info",
@@ -377,9 +405,12 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_dropped", "malformed-response"),
     ("sip_dropped", "stray-response"),
     ("sip_dropped", "foreign-response"),
+    ("sip_dropped", "unfit-response"),
     ("sip_dropped", "foreign-dialog"),
     ("sip_dropped", "shed-ack"),
+    ("sip_dropped", "refused-ack"),
     ("sip_refused", "unknown-source"),
+    ("sip_refused", "no-certificate"),
     ("sip_refused", "malformed"),
     ("sip_refused", "screening"),
     ("sip_refused", "draining"),
@@ -406,6 +437,7 @@ pub const SIP_EVENT_LABELS: &[(&str, &str)] = &[
     ("sip_bounds", "provisionals"),
     ("sip_bounds", "acks"),
     ("sip_bounds", "peers"),
+    ("sip_bounds", "strays"),
     ("sip_bounds", "info"),
     ("identity", "valid"),
     ("identity", "missing"),
@@ -468,6 +500,7 @@ pub const ALL: &[Row] = &[
     SIP_CONNECTIONS,
     SIP_UNSENT,
     SIP_EVENTS,
+    ANNOUNCEMENTS,
     TRUNK_UP,
     TRUNK_CALLS,
     MEDIA_PORTS,
@@ -478,6 +511,7 @@ pub const ALL: &[Row] = &[
     MEDIA_LOSS,
     MEDIA_JITTER,
     MEDIA_MOS,
+    MEDIA_ROUND_TRIP,
     NUMBERS,
     LEASES,
     HTTP_REQUESTS,
@@ -502,6 +536,7 @@ pub const ALL: &[Row] = &[
     MEMORY,
     CPU_SECONDS,
     THREADS,
+    CERTIFICATE_EXPIRY,
     BUILD,
 ];
 

@@ -1,9 +1,8 @@
 //! The registry: what is pushed, and the sources of what is pulled.
 
 use super::catalogue::{self, Kind, Row};
-use super::quality::mean_opinion_score;
 use super::source::{Sink, Source};
-use crate::domain::{CallRecord, LeaseKind, MediaFigures, UnixMillis};
+use crate::domain::{CallRecord, LeaseKind, MediaFigures, MediaQuality, UnixMillis};
 use prometheus::{Encoder, HistogramVec, IntCounterVec, Registry, TextEncoder};
 use prometheus::{HistogramOpts, Opts};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,9 +26,11 @@ struct Pushed {
     credits: IntCounterVec,
     guard_hits: IntCounterVec,
     sip_events: IntCounterVec,
+    announcements: IntCounterVec,
     loss: HistogramVec,
     jitter: HistogramVec,
     mos: HistogramVec,
+    round_trip: HistogramVec,
 }
 
 impl Metrics {
@@ -48,9 +49,11 @@ impl Metrics {
             credits: counters(&registry, &catalogue::CREDITS)?,
             guard_hits: counters(&registry, &catalogue::GUARD_HITS)?,
             sip_events: counters(&registry, &catalogue::SIP_EVENTS)?,
+            announcements: counters(&registry, &catalogue::ANNOUNCEMENTS)?,
             loss: histograms(&registry, &catalogue::MEDIA_LOSS)?,
             jitter: histograms(&registry, &catalogue::MEDIA_JITTER)?,
             mos: histograms(&registry, &catalogue::MEDIA_MOS)?,
+            round_trip: histograms(&registry, &catalogue::MEDIA_ROUND_TRIP)?,
         };
         pushed.begin();
         let metrics = Self(Arc::new(Inner {
@@ -85,6 +88,9 @@ impl Metrics {
             let labels = [trunk_in, trunk_out, kind_label(kind), outcome];
             self.0.pushed.calls.with_label_values(&labels);
         }
+        if !trunk_out.is_empty() {
+            self.0.pushed.expect_media(trunk_in, trunk_out);
+        }
     }
 
     /// Calls may be sent out by this trunk: as [`Self::expect_calls`] for their times.
@@ -118,8 +124,14 @@ impl Metrics {
             let length = std::time::Duration::from_millis(record.duration_millis);
             let duration = pushed.duration.with_label_values(&trunk);
             duration.observe(length.as_secs_f64());
-            self.media("to_callee", &record.to_callee);
-            self.media("to_caller", &record.to_caller);
+            let quality = record.quality.unwrap_or_default();
+            let (trunk_in, trunk_out) = (&*record.trunk_in, &*record.trunk_out);
+            let to_callee = [TO_CALLEE, trunk_in];
+            self.media(to_callee, &record.to_callee, &quality.to_callee);
+            self.round_trip([TO_CALLEE, trunk_out], &quality.to_callee);
+            let to_caller = [TO_CALLER, trunk_out];
+            self.media(to_caller, &record.to_caller, &quality.to_caller);
+            self.round_trip([TO_CALLER, trunk_in], &quality.to_caller);
         }
         if record.blocks > 0 {
             pushed
@@ -136,6 +148,12 @@ impl Metrics {
         self.0.pushed.guard_hits.with_label_values(&["sip"]).inc();
     }
 
+    /// A recording for a caller came to this: `played` or `refused`.
+    pub fn announcement(&self, which: &str, outcome: &str) {
+        let counters = &self.0.pushed.announcements;
+        counters.with_label_values(&[which, outcome]).inc();
+    }
+
     /// So many RTCP items were kept from the other side.
     pub fn rtcp_guard_hits(&self, count: u64) {
         if count > 0 {
@@ -150,8 +168,9 @@ impl Metrics {
         events.with_label_values(&[event, detail]).inc();
     }
 
+    /// `labels`: the direction, and the trunk that the sound came by.
     #[allow(clippy::cast_precision_loss)]
-    fn media(&self, direction: &str, figures: &MediaFigures) {
+    fn media(&self, labels: [&str; 2], figures: &MediaFigures, quality: &MediaQuality) {
         let expected = figures.packets.saturating_add(figures.lost);
         if expected == 0 {
             return;
@@ -159,13 +178,20 @@ impl Metrics {
         let pushed = &self.0.pushed;
         let loss = figures.lost as f64 / expected as f64;
         let jitter = f64::from(figures.jitter_micros) / 1e6;
-        pushed.loss.with_label_values(&[direction]).observe(loss);
-        pushed
-            .jitter
-            .with_label_values(&[direction])
-            .observe(jitter);
-        let mos = mean_opinion_score(loss, jitter);
-        pushed.mos.with_label_values(&[direction]).observe(mos);
+        pushed.loss.with_label_values(&labels).observe(loss);
+        pushed.jitter.with_label_values(&labels).observe(jitter);
+        if let Some(score) = quality.score_hundredths {
+            let mos = pushed.mos.with_label_values(&labels);
+            mos.observe(f64::from(score) / 100.0);
+        }
+    }
+
+    /// `labels`: the direction, and the trunk at its end.
+    fn round_trip(&self, labels: [&str; 2], quality: &MediaQuality) {
+        if let Some(micros) = quality.round_trip_micros {
+            let trip = self.0.pushed.round_trip.with_label_values(&labels);
+            trip.observe(f64::from(micros) / 1e6);
+        }
     }
 
     /// The Prometheus text of this moment.
@@ -207,13 +233,30 @@ impl Pushed {
         for (event, detail) in catalogue::SIP_EVENT_LABELS {
             self.sip_events.with_label_values(&[event, detail]);
         }
-        for direction in ["to_callee", "to_caller"] {
-            for quality in [&self.loss, &self.jitter, &self.mos] {
-                quality.with_label_values(&[direction]);
+        for announcement in catalogue::ANNOUNCEMENT_LABELS {
+            for outcome in ["played", "refused"] {
+                let labels = [announcement, outcome];
+                self.announcements.with_label_values(&labels);
             }
         }
     }
+
+    /// Media of calls that come by `trunk_in` and go out by `trunk_out`, at nought.
+    fn expect_media(&self, trunk_in: &str, trunk_out: &str) {
+        for (direction, from, to) in [
+            (TO_CALLEE, trunk_in, trunk_out),
+            (TO_CALLER, trunk_out, trunk_in),
+        ] {
+            for quality in [&self.loss, &self.jitter, &self.mos] {
+                quality.with_label_values(&[direction, from]);
+            }
+            self.round_trip.with_label_values(&[direction, to]);
+        }
+    }
 }
+
+const TO_CALLEE: &str = "to_callee";
+const TO_CALLER: &str = "to_caller";
 
 fn kind_label(kind: Option<LeaseKind>) -> &'static str {
     match kind {

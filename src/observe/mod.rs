@@ -24,12 +24,10 @@ pub mod listener;
 pub mod log;
 mod metrics;
 mod process;
-mod quality;
 mod source;
 pub mod worker;
 
 pub use endpoints::{Answer, Endpoints};
 pub use health::Health;
 pub use metrics::Metrics;
-pub use quality::mean_opinion_score;
 pub use source::{Buckets, Sink, Source};

@@ -1,12 +1,17 @@
 //! One behaviour, every backend: what a relay must do, tried on the one of sockets and on the one
 //! of memory.
 
+mod playing;
 mod srtp;
 
 use super::memory::MemoryRelay;
 use super::socket::{RelayConfig, RelayThreads, SocketRelay};
 use super::{Relay, RelayMetrics};
 use crate::media::flow::{DropReason, End, Flow, FlowId, Port, PortPair, RelayEvent, SourceRule};
+use playing::{
+    a_recording_is_played_to_its_end, a_warning_can_be_prepared_and_stopped,
+    a_warning_is_heard_over_the_voice, an_update_goes_on_with_the_same_recording,
+};
 use srtp::{
     a_new_srtp_key_takes_over, srtp_garbage_is_counted_and_ends_nothing, srtp_on_both_legs,
     srtp_on_one_leg, srtp_sources_have_a_bound,
@@ -91,6 +96,10 @@ impl World for MemoryWorld {
     }
 
     fn receive(&mut self, peer: Peer) -> (Vec<u8>, SocketAddr) {
+        if self.peers[peer].1.is_empty() {
+            // A recording's next packet, perhaps.
+            self.pass(Duration::from_millis(20));
+        }
         self.peers[peer].1.pop_front().expect("a packet")
     }
 
@@ -106,9 +115,22 @@ impl World for MemoryWorld {
         if let Some(event) = self.relay.poll_event() {
             return event;
         }
-        self.now += silence;
-        self.relay.advance(self.now);
+        self.pass(silence);
         self.relay.poll_event().expect("a report")
+    }
+}
+
+impl MemoryWorld {
+    fn pass(&mut self, time: Duration) {
+        self.now += time;
+        self.relay.advance(self.now);
+        while let Some(sent) = self.relay.poll_played() {
+            for (at, queue) in &mut self.peers {
+                if *at == sent.to {
+                    queue.push_back((sent.bytes.clone(), sent.from));
+                }
+            }
+        }
     }
 }
 
@@ -263,9 +285,11 @@ fn call(world: &mut dyn World, caller: (IpAddr, SourceRule), callee: (IpAddr, So
         caller,
         callee,
         clock_rates: Box::new([8000; 128]),
+        content: crate::media::flow::Content::default(),
         cname: "ours".into(),
         extensions: Vec::new(),
         silence: None,
+        play: None,
     };
     let call = Call {
         id: FlowId(7),
@@ -436,6 +460,43 @@ fn a_new_address_takes_over(world: &mut dyn World) {
     world.quiet(old);
 }
 
+/// Between its answer and the moment that it hears of it, who moves still sends from where it was.
+fn who_moves_in_an_answered_call_is_heard_all_the_way(world: &mut dyn World) {
+    let mut call = exact_call(world);
+    call.flow.content.follows = true;
+    install(world, &call);
+    call.passes(world, 1);
+    let (old, moved) = (call.callee[0], world.peer(V4));
+    call.flow.callee.rtp = Some(world.address(moved));
+    install(world, &call);
+    for (from, sequence) in [(old, 1), (moved, 2)] {
+        world.send(from, call.to_callee_ports(Port::Rtp), &rtp(sequence));
+        assert_eq!(world.receive(call.caller[0]).0, rtp(sequence));
+    }
+    world.send(old, call.to_callee_ports(Port::Rtp), &rtp(3));
+    world.dropped(DropReason::Source, 1);
+}
+
+fn a_fax_passes_as_it_is(world: &mut dyn World) {
+    let mut call = exact_call(world);
+    call.passes(world, 1);
+    call.flow.content.fax = true;
+    install(world, &call);
+    let datagram = [0, 7, 6, 1, 2, 3];
+    world.send(call.callee[0], call.to_callee_ports(Port::Rtp), &datagram);
+    assert_eq!(world.receive(call.caller[0]).0, datagram);
+    let stranger = world.peer(V4);
+    world.send(stranger, call.to_callee_ports(Port::Rtp), &datagram);
+    world.dropped(DropReason::Source, 1);
+    world.send(call.callee[1], call.to_callee_ports(Port::Rtcp), &rtcp());
+    world.dropped(DropReason::NotRtp, 1);
+    call.flow.content.fax = false;
+    install(world, &call);
+    world.send(call.callee[0], call.to_callee_ports(Port::Rtp), &datagram);
+    world.dropped(DropReason::NotRtp, 2);
+    call.passes(world, 2);
+}
+
 fn new_ports_take_over(world: &mut dyn World) {
     let mut call = exact_call(world);
     let before = call.to_callee_ports(Port::Rtp);
@@ -508,11 +569,14 @@ fn removal_tells_the_figures(world: &mut dyn World) {
             flow,
             to_callee,
             to_caller,
+            quality,
             guard_hits,
         } => {
             assert_eq!(flow, call.id);
             assert_eq!((to_callee.packets, to_callee.bytes), (5, 5 * 172));
             assert_eq!((to_callee.lost, to_callee.reordered), (2, 1));
+            assert!(quality.to_callee.score_hundredths.is_some());
+            assert_eq!(quality.to_caller.score_hundredths, None);
             // RTCP is no media: it does not count.
             assert_eq!((to_caller.packets, guard_hits), (0, 1));
         }
@@ -592,6 +656,8 @@ conformance!(
     the_first_source_is_latched,
     hold_stops_sound_and_not_reports,
     a_new_address_takes_over,
+    who_moves_in_an_answered_call_is_heard_all_the_way,
+    a_fax_passes_as_it_is,
     new_ports_take_over,
     mux_on_one_leg,
     families_are_bridged,
@@ -605,6 +671,10 @@ conformance!(
     srtp_garbage_is_counted_and_ends_nothing,
     a_new_srtp_key_takes_over,
     srtp_sources_have_a_bound,
+    a_recording_is_played_to_its_end,
+    an_update_goes_on_with_the_same_recording,
+    a_warning_is_heard_over_the_voice,
+    a_warning_can_be_prepared_and_stopped,
 );
 
 #[test]
@@ -676,9 +746,11 @@ fn two_threads_share_the_flows_by_their_ports() {
                 caller,
                 callee,
                 clock_rates: Box::new([0; 128]),
+                content: crate::media::flow::Content::default(),
                 cname: "ours".into(),
                 extensions: Vec::new(),
                 silence: None,
+                play: None,
             },
             caller: caller_peers,
             callee: callee_peers,

@@ -20,6 +20,9 @@ pub struct Sent {
     pub bytes: Vec<u8>,
 }
 
+/// Packets of recordings that may wait to be taken.
+const MOST_PLAYED: usize = 65_536;
+
 /// The relay.
 #[derive(Default)]
 pub struct MemoryRelay {
@@ -29,6 +32,7 @@ pub struct MemoryRelay {
     events: VecDeque<RelayEvent>,
     dropped: [u64; DropReason::ALL.len()],
     refused: Vec<PortPair>,
+    played: VecDeque<Sent>,
     scratch: Scratch,
 }
 
@@ -52,7 +56,27 @@ impl MemoryRelay {
             if passage.silent(micros) {
                 self.events.push_back(RelayEvent::Silent(*id));
             }
+            while passage.next_play().is_some_and(|due| due <= micros) {
+                let from = passage.end(Side::Caller).ports;
+                if let Some(passed) = passage.play(micros, &mut self.scratch)
+                    && self.played.len() < MOST_PLAYED
+                {
+                    self.played.push_back(Sent {
+                        from: from.local(passed.port),
+                        to: passed.to,
+                        bytes: passed.bytes.to_vec(),
+                    });
+                }
+            }
+            if passage.played() {
+                self.events.push_back(RelayEvent::Played(*id));
+            }
         }
+    }
+
+    /// The next packet of a recording that became due as time passed.
+    pub fn poll_played(&mut self) -> Option<Sent> {
+        self.played.pop_front()
     }
 
     /// A packet arrives at one of our ports.
@@ -159,12 +183,7 @@ impl Relay for MemoryRelay {
             return self.events.push_back(removed_unknown(id));
         };
         self.detach(id, passage.flow());
-        self.events.push_back(RelayEvent::Removed {
-            flow: id,
-            to_callee: passage.figures(Side::Caller),
-            to_caller: passage.figures(Side::Callee),
-            guard_hits: passage.guard_hits(),
-        });
+        self.events.push_back(passage.removed(id));
     }
 
     fn flush(&mut self, _now: Instant) {}

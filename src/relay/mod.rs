@@ -67,6 +67,7 @@ fn removed_unknown(flow: FlowId) -> RelayEvent {
         flow,
         to_callee: crate::domain::MediaFigures::default(),
         to_caller: crate::domain::MediaFigures::default(),
+        quality: crate::domain::CallQuality::default(),
         guard_hits: 0,
     }
 }

@@ -42,6 +42,8 @@ pub struct RelayConfig {
     pub cpus: Vec<usize>,
     /// Receive buffer asked for each socket, bytes.
     pub receive_buffer: usize,
+    /// Differentiated services code point that is sent with (RFC 2474), 0 to 63.
+    pub dscp: u8,
     /// How often silent flows are looked for.
     pub sweep: Duration,
 }
@@ -51,7 +53,8 @@ impl Default for RelayConfig {
         Self {
             threads: 1,
             cpus: Vec::new(),
-            receive_buffer: 256 * 1024,
+            receive_buffer: 208 * 1024,
+            dscp: 46,
             sweep: Duration::from_secs(1),
         }
     }
@@ -99,6 +102,7 @@ impl RelayThreads {
                 bound: HashSet::new(),
                 flows: HashMap::new(),
                 receive_buffer: config.receive_buffer,
+                dscp: config.dscp,
             });
         }
         let mut counters = Vec::new();
@@ -244,6 +248,7 @@ pub struct SocketRelay {
     /// The thread of each flow.
     flows: HashMap<FlowId, usize>,
     receive_buffer: usize,
+    dscp: u8,
 }
 
 impl SocketRelay {
@@ -270,9 +275,9 @@ impl Relay for SocketRelay {
         if self.bound.contains(&pair) {
             return Ok(());
         }
-        let buffer = self.receive_buffer;
-        let rtp = sys::bind_udp(pair.local(Port::Rtp), buffer)?;
-        let rtcp = sys::bind_udp(pair.local(Port::Rtcp), buffer)?;
+        let (buffer, dscp) = (self.receive_buffer, self.dscp);
+        let rtp = sys::bind_udp(pair.local(Port::Rtp), buffer, dscp)?;
+        let rtcp = sys::bind_udp(pair.local(Port::Rtcp), buffer, dscp)?;
         let lane = self
             .lane_of(pair)
             .ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))?;

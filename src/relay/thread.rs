@@ -12,7 +12,7 @@ use crate::domain::Side;
 use crate::media::flow::{DropReason, Flow, FlowId, Port, PortPair, RelayEvent, Sides};
 use crate::media::passage::{Passage, Scratch};
 use crossbeam_channel::{Receiver, Sender, TrySendError};
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -27,6 +27,8 @@ const MAX_PACKET: usize = 2048;
 const COMMAND_BUDGET: usize = 512;
 /// Flows looked at for silence in a pass.
 const SWEEP_BUDGET: usize = 1024;
+/// Packets of recordings sent in a pass.
+const PLAY_BUDGET: usize = 256;
 /// Packets thrown away in a row at a port without a flow.
 const DRAIN_BUDGET: usize = 256;
 /// Packets between two readings of the clock.
@@ -51,7 +53,7 @@ pub(super) enum Command {
 pub(super) struct Outbox {
     sender: Sender<RelayEvent>,
     waker: Arc<Waker>,
-    /// Reports that found the queue full; at most two for each flow.
+    /// Reports that found the queue full; at most three for each flow.
     waiting: VecDeque<RelayEvent>,
     dirty: bool,
 }
@@ -110,6 +112,8 @@ struct Slot {
     /// By side: RTP, RTCP.
     fds: Sides<(RawFd, RawFd)>,
     places: Sides<Option<u32>>,
+    /// Its place in the order of what is to be played.
+    due: Option<u64>,
 }
 
 pub(super) struct Thread {
@@ -128,6 +132,8 @@ pub(super) struct Thread {
     flows: Vec<Option<Box<Slot>>>,
     free: Vec<u32>,
     index: HashMap<(usize, FlowId), u32>,
+    /// When which flow's next packet of a recording is due; each flow at most once.
+    due: BTreeSet<(u64, u32)>,
     buffer: Box<[u8; MAX_PACKET]>,
     scratch: Scratch,
 }
@@ -156,6 +162,7 @@ impl Thread {
             flows: Vec::new(),
             free: Vec::new(),
             index: HashMap::new(),
+            due: BTreeSet::new(),
             buffer: Box::new([0; MAX_PACKET]),
             scratch: Scratch::default(),
         })
@@ -184,6 +191,7 @@ impl Thread {
                 shared.waker.drain();
                 self.commands();
             }
+            self.play(micros);
             self.search(micros);
             for outbox in &mut self.outboxes {
                 outbox.flush();
@@ -208,7 +216,8 @@ impl Thread {
             None
         } else {
             // Rounded up: a wait of whole milliseconds must not end just before.
-            let left = self.next_sweep_micros.saturating_sub(micros);
+            let next = self.due.first().map_or(u64::MAX, |(due, _)| *due);
+            let left = self.next_sweep_micros.min(next).saturating_sub(micros);
             Some(Duration::from_micros(left) + Duration::from_millis(1))
         }
     }
@@ -344,6 +353,7 @@ impl Thread {
             let socket = self.pairs.get(pairs.of(side)).copied();
             self.attach(place, side, socket);
         }
+        self.schedule(place);
     }
 
     fn slot(&mut self, place: u32) -> Option<&mut Slot> {
@@ -362,6 +372,7 @@ impl Thread {
                 callee: (-1, -1),
             },
             places: Sides::default(),
+            due: None,
         }));
         let place = match self.free.pop() {
             Some(place) => place,
@@ -433,20 +444,66 @@ impl Thread {
     fn removed(&mut self, place: u32) -> Option<RelayEvent> {
         let at = usize::try_from(place).ok()?;
         let slot = self.flows.get_mut(at)?.take()?;
+        if let Some(due) = slot.due {
+            self.due.remove(&(due, place));
+        }
         self.detach(place, slot.places.caller);
         self.detach(place, slot.places.callee);
         self.free.push(place);
         let guard_hits = slot.passage.guard_hits();
         self.counters.removed_items.add(u64::from(guard_hits));
-        Some(RelayEvent::Removed {
-            flow: slot.id,
-            to_callee: slot.passage.figures(Side::Caller),
-            to_caller: slot.passage.figures(Side::Callee),
-            guard_hits,
-        })
+        Some(slot.passage.removed(slot.id))
     }
 
-    /// Looks for silent flows, a slice at a time.
+    /// Puts a flow where its next packet of a recording wants it.
+    fn schedule(&mut self, place: u32) {
+        let Some(slot) = self.slot(place) else { return };
+        let wanted = slot.passage.next_play();
+        let before = std::mem::replace(&mut slot.due, wanted);
+        if before == wanted {
+            return;
+        }
+        if let Some(due) = before {
+            self.due.remove(&(due, place));
+        }
+        if let Some(due) = wanted {
+            self.due.insert((due, place));
+        }
+    }
+
+    /// Sends what recordings have for now.
+    fn play(&mut self, micros: u64) {
+        for _ in 0..PLAY_BUDGET {
+            match self.due.first().copied() {
+                Some((due, place)) if due <= micros => self.play_one(place, micros),
+                _ => return,
+            }
+        }
+    }
+
+    fn play_one(&mut self, place: u32, micros: u64) {
+        let at = usize::try_from(place).unwrap_or(usize::MAX);
+        let Some(Some(slot)) = self.flows.get_mut(at) else {
+            return;
+        };
+        if let Some(passed) = slot.passage.play(micros, &mut self.scratch) {
+            let (rtp, _) = slot.fds.caller;
+            if sys::send(rtp, passed.bytes, passed.to) {
+                self.counters.packets.add(1);
+                self.counters.bytes.add(passed.bytes.len() as u64);
+            } else {
+                self.counters.refuse(DropReason::Send);
+            }
+        }
+        if slot.passage.played()
+            && let Some(outbox) = self.outboxes.get_mut(slot.worker)
+        {
+            outbox.push(RelayEvent::Played(slot.id), &self.counters);
+        }
+        self.schedule(place);
+    }
+
+    /// Looks for silent flows and ended recordings, a slice at a time.
     fn search(&mut self, micros: u64) {
         let from = match self.cursor {
             Some(from) => from,
@@ -462,6 +519,11 @@ impl Thread {
                 && let Some(outbox) = self.outboxes.get_mut(slot.worker)
             {
                 outbox.push(RelayEvent::Silent(slot.id), &self.counters);
+            }
+            if slot.passage.played()
+                && let Some(outbox) = self.outboxes.get_mut(slot.worker)
+            {
+                outbox.push(RelayEvent::Played(slot.id), &self.counters);
             }
         }
         let to = from + SWEEP_BUDGET;

@@ -12,7 +12,10 @@
 )]
 
 pub mod extension;
+pub mod g711;
 pub mod packet;
+pub mod quality;
+pub mod reports;
 pub mod rtcp;
 pub mod srtp;
 pub mod statistics;

@@ -14,6 +14,8 @@ pub struct Stream {
     source: Option<Source>,
     lost: u64,
     reordered: u64,
+    received: u64,
+    gaps: u64,
     jitter_micros: u32,
 }
 
@@ -35,6 +37,7 @@ struct Source {
 /// A packet's place among those before it.
 enum Place {
     Next,
+    Ahead,
     Late,
     Strange,
 }
@@ -50,7 +53,12 @@ impl Stream {
         };
         match source.place(header.sequence) {
             Place::Next => {}
-            Place::Late => self.reordered = self.reordered.saturating_add(1),
+            Place::Ahead => self.gaps = self.gaps.saturating_add(1),
+            Place::Late => {
+                self.reordered = self.reordered.saturating_add(1);
+                // Most gaps that are filled were of one packet.
+                self.gaps = self.gaps.saturating_sub(1);
+            }
             Place::Strange => {
                 if source.restart != Some(header.sequence) {
                     // Two in a row are needed to believe it.
@@ -73,6 +81,25 @@ impl Stream {
         self.lost.saturating_add(now)
     }
 
+    /// Packets counted, of all sources.
+    #[must_use]
+    pub fn received(&self) -> u64 {
+        let now = self.source.map_or(0, |source| source.received);
+        self.received.saturating_add(now)
+    }
+
+    /// Gaps in which the lost packets are missing.
+    #[must_use]
+    pub const fn gaps(&self) -> u64 {
+        self.gaps
+    }
+
+    /// The source now, and its clock in Hz (0: unknown).
+    #[must_use]
+    pub fn source(&self) -> Option<(u32, u32)> {
+        self.source.map(|source| (source.ssrc, source.clock))
+    }
+
     /// Packets that came after one with a later number.
     #[must_use]
     pub const fn reordered(&self) -> u64 {
@@ -88,6 +115,7 @@ impl Stream {
     #[cold]
     fn begin(&mut self, header: &Header, clock: u32, micros: u64) {
         self.lost = self.lost();
+        self.received = self.received();
         let mut source = Source {
             ssrc: header.ssrc,
             base: u32::from(header.sequence),
@@ -116,7 +144,11 @@ impl Source {
                 self.cycles = self.cycles.wrapping_add(1 << 16);
             }
             self.highest = sequence;
-            Place::Next
+            if ahead == 1 {
+                Place::Next
+            } else {
+                Place::Ahead
+            }
         } else if ahead > u16::MAX - MAX_MISORDER {
             Place::Late
         } else {
@@ -188,6 +220,16 @@ mod tests {
         let mut stream = Stream::default();
         feed(&mut stream, &[65533, 65534, 0, 1, 4]);
         assert_eq!((stream.lost(), stream.reordered()), (3, 0));
+    }
+
+    #[test]
+    fn gaps_are_counted_once_however_long() {
+        let mut stream = Stream::default();
+        feed(&mut stream, &[1, 2, 6, 7, 9, 11, 10]);
+        assert_eq!((stream.lost(), stream.gaps()), (4, 2));
+        stream.count(&header(2, 100, 0), 8000, 0);
+        assert_eq!(stream.received(), 8, "over all sources");
+        assert_eq!(stream.source(), Some((2, 8000)));
     }
 
     #[test]

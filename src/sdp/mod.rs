@@ -21,9 +21,11 @@
 
 pub mod codec;
 pub mod crypto;
+pub mod fax;
 pub mod free_text;
 pub mod parameters;
 pub mod parse;
+pub mod pauses;
 pub mod rewrite;
 pub mod shape;
 

@@ -3,6 +3,7 @@
 
 use super::codec::Codec;
 use super::crypto::Crypto;
+use super::fax;
 use smallvec::SmallVec;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -150,6 +151,8 @@ pub struct Media<'a> {
     pub bandwidth: SmallVec<[Bandwidth; 2]>,
     /// `a=crypto` lines that can be used, in the order of preference.
     pub crypto: SmallVec<[Crypto<'a>; 1]>,
+    /// Attributes of T.38 that pass.
+    pub fax: Vec<fax::Attribute<'a>>,
 }
 
 impl<'a> Media<'a> {
@@ -351,7 +354,12 @@ fn read_attribute<'a>(description: &mut Description<'a>, value: &'a str) -> Resu
             bound(media.crypto.len())?;
             media.crypto.extend(Crypto::read(rest));
         }
-        _ => {}
+        _ => {
+            if let Some(attribute) = fax::Attribute::read(name, rest) {
+                bound(media.fax.len())?;
+                media.fax.push(attribute);
+            }
+        }
     }
     Ok(())
 }

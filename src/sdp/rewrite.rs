@@ -2,8 +2,13 @@
 //! line what the allow list names (sip-bridging 4: `rtpmap`, `fmtp`, `ptime`, `maxptime`, the
 //! direction, `rtcp-mux`; keys of our own; never candidates, `cname`, `extmap`, labels, names or texts).
 
+mod announcement;
+
+pub use announcement::Announcement;
+
 use super::codec::{Codec, CodecList};
 use super::crypto::OwnCrypto;
+use super::fax;
 use super::parameters;
 use super::parse::{Bandwidth, Description, Direction, Media};
 use super::shape::{Line, Protocol, Refused, Shape};
@@ -54,7 +59,7 @@ pub fn rewrite(description: &Description<'_>, terms: &Terms<'_>) -> Option<Vec<u
     let media = terms.shape.audio_of(description)?;
     let formats = passing(media, terms);
     let voice = |passing: &Passing<'_>| passing.codec.is_none_or(|codec| !codec.is_companion());
-    if media.port != 0 && !formats.iter().any(voice) {
+    if media.port != 0 && !terms.shape.is_fax() && !formats.iter().any(voice) {
         return None;
     }
     let mut out = Vec::with_capacity(512);
@@ -62,6 +67,10 @@ pub fn rewrite(description: &Description<'_>, terms: &Terms<'_>) -> Option<Vec<u
     for line in terms.shape.lines() {
         match line {
             Line::Refused(refused) => write_refused(&mut out, &refused).ok()?,
+            Line::Fax => {
+                let port = if media.port == 0 { 0 } else { terms.port };
+                fax::write(&mut out, media, port).ok()?;
+            }
             Line::Audio(_) if media.port == 0 => {
                 write_ended(&mut out, terms.protocol, &formats).ok()?;
             }

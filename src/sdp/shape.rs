@@ -115,6 +115,8 @@ impl Refused {
 pub enum Line {
     /// The audio that is relayed.
     Audio(Protocol),
+    /// The fax that is relayed in its place (T.38 over UDPTL).
+    Fax,
     /// Refused.
     Refused(Refused),
 }
@@ -125,19 +127,23 @@ pub struct Shape(SmallVec<[Line; 1]>);
 
 impl Shape {
     /// Of an offer that a trunk with `srtp` made: the first audio line that can be taken is relayed,
-    /// one with a port before one without, and one with SRTP before one without where there is a
-    /// choice. `None` where there is no such line (nothing but DTLS-SRTP or T.38, say): not
-    /// acceptable.
+    /// one with SRTP before one without where there is a choice; else the first fax with a port,
+    /// which nothing enciphers; else, ended, the first audio line without a port, or the fax. `None`
+    /// where there is no such line (nothing but DTLS-SRTP, say): not acceptable.
     #[must_use]
     pub fn of_offer(offer: &Description<'_>, srtp: Srtp) -> Option<Self> {
-        let find = |fits: &dyn Fn(&Media<'_>) -> bool| offer.media.iter().position(fits);
-        let taken = |media: &Media<'_>| is_taken(media, srtp);
-        let audio = find(&|media| media.port != 0 && taken(media) && !media.crypto.is_empty())
+        let first = |fits: &dyn Fn(&Media<'_>) -> bool| offer.media.iter().position(fits);
+        let taken = |media: &Media<'_>| media.port != 0 && is_taken(media, srtp);
+        let faxes = srtp != Srtp::Required;
+        let relayed = first(&|media| taken(media) && !media.crypto.is_empty())
             .filter(|_| srtp != Srtp::None)
-            .or_else(|| find(&|media| media.port != 0 && taken(media)))
-            .or_else(|| find(&|media| media.port == 0 && protocol_of_audio(media).is_some()))?;
+            .or_else(|| first(&taken))
+            .or_else(|| first(&|media| faxes && media.port != 0 && media.is_fax()))
+            .or_else(|| first(&|media| media.port == 0 && protocol_of_audio(media).is_some()))
+            .or_else(|| first(&|media| media.port == 0 && media.is_fax()))?;
         let line = |(place, media): (usize, &Media<'_>)| match protocol_of_audio(media) {
-            Some(protocol) if place == audio => Line::Audio(protocol),
+            Some(protocol) if place == relayed => Line::Audio(protocol),
+            None if place == relayed => Line::Fax,
             _ => Line::Refused(Refused::of(media)),
         };
         Some(Self(offer.media.iter().enumerate().map(line).collect()))
@@ -153,27 +159,37 @@ impl Shape {
     pub fn protocol(&self) -> Protocol {
         let audio = self.lines().find_map(|line| match line {
             Line::Audio(protocol) => Some(protocol),
-            Line::Refused(_) => None,
+            Line::Fax | Line::Refused(_) => None,
         });
         audio.unwrap_or(Protocol::Avp)
     }
 
-    /// Place of the audio line.
+    /// Place of the relayed line.
     #[must_use]
     pub fn audio(&self) -> usize {
         self.0
             .iter()
-            .position(|line| matches!(line, Line::Audio(_)))
+            .position(|line| matches!(line, Line::Audio(_) | Line::Fax))
             .unwrap_or(0)
     }
 
-    /// The audio line of a description of this shape, where it is RTP or SRTP with its keys.
+    /// Whether a fax is relayed in place of audio.
+    #[must_use]
+    pub fn is_fax(&self) -> bool {
+        self.0.contains(&Line::Fax)
+    }
+
+    /// The relayed line of a description of this shape: audio as RTP or SRTP, or the fax in
+    /// its place.
     #[must_use]
     pub fn audio_of<'d, 'a>(&self, description: &'d Description<'a>) -> Option<&'d Media<'a>> {
         description
             .media
             .get(self.audio())
-            .filter(|media| protocol_of_audio(media).is_some())
+            .filter(|media| match self.is_fax() {
+                true => media.is_fax(),
+                false => protocol_of_audio(media).is_some(),
+            })
     }
 }
 

@@ -18,6 +18,7 @@ use crate::domain::{CallRecord, Now, TrunkId};
 use crate::engine::books_adapter::Directory;
 use crate::engine::worker::{Output, Parts, Update, Worker};
 use crate::media::ports::{PortPool, Ports};
+use crate::media::recording::{Recording, Recordings};
 use crate::media::settings as media;
 use crate::sip::agent::{self, Agent};
 use crate::sip::locate;
@@ -273,7 +274,7 @@ impl Node {
                 Output::Ended(record) => self.said.push(Said::Ended(record)),
                 Output::Verify(key, _) => self.verdicts.ask(key, now),
                 Output::Count("guard_hits", _) => self.said.push(Said::GuardHit),
-                Output::Count(..) | Output::Heard(..) => {}
+                Output::Count(..) | Output::Heard(..) | Output::HopNews(..) => {}
             }
         }
         moved
@@ -493,6 +494,8 @@ fn books_settings(weather: &Weather) -> books::Settings {
 }
 
 fn call_settings(weather: &Weather) -> call::Settings {
+    let recordings = recordings_of(weather);
+    let length = |one: &Option<Arc<Recording>>| one.as_ref().map(|one| one.length());
     call::Settings {
         ring_timeout: Duration::from_secs(20),
         max_duration: Duration::from_secs(60),
@@ -501,6 +504,12 @@ fn call_settings(weather: &Weather) -> call::Settings {
         } else {
             SingleCallerId::Pass
         },
+        announcements: call::Announcements {
+            no_lease: length(&recordings.no_lease),
+            not_allowed: length(&recordings.not_allowed),
+            credit_exhausted: length(&recordings.credit_exhausted),
+        },
+        credit_warning: Duration::from_secs(if weather.announces { 3 } else { 0 }),
         ..Default::default()
     }
 }
@@ -519,6 +528,21 @@ fn trunks(weather: &Weather) -> Vec<Option<routing::Trunk>> {
     vec![trunk("in", 0), trunk("out", 1), trunk("spare", 2)]
 }
 
+/// Everything that can be played, or nothing.
+fn recordings_of(weather: &Weather) -> Recordings {
+    let one = || {
+        weather
+            .announces
+            .then(|| Arc::new(Recording::warning_tone()))
+    };
+    Recordings {
+        no_lease: one(),
+        not_allowed: one(),
+        credit_exhausted: one(),
+        credit_warning: one(),
+    }
+}
+
 fn media_settings(weather: &Weather) -> media::Settings {
     let trunk = |place: usize, prefix: &str, prefix6: &str| {
         Some(media::Trunk {
@@ -530,6 +554,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
         })
     };
     let network = |at: &str| media::Network {
+        named: 0,
         bind: ip(at),
         advertised: ip(at),
         first_port: FIRST_PORT,
@@ -543,6 +568,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
             trunk(2, "10.3.0.0", "fd00:3::"),
         ],
         timeout: Duration::from_secs(10),
+        recordings: recordings_of(weather),
     }
 }
 
@@ -587,6 +613,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
                 algorithms: agent::Algorithm::STRONGEST_FIRST.into(),
             }),
             identity: weather.identity,
+            certified: false,
             sign: true,
             tls_only: false,
             session_policy: agent::SessionPolicy {

@@ -62,6 +62,8 @@ pub struct Weather {
     pub identity: IdentityPolicy,
     /// What goes out is signed.
     pub signs: bool,
+    /// Refused callers hear why, and others that their credit is about to end.
+    pub announces: bool,
     /// The first outbound trunk is a name, and the DNS says now this and now that of it.
     pub named: bool,
     /// Carriers are reached by TCP: nothing is lost, doubled or overtaken.
@@ -124,6 +126,7 @@ impl Weather {
                 _ => IdentityPolicy::Off,
             },
             signs: vouching.percent(40),
+            announces: vouching.percent(40),
             named: late.percent(40),
             reliable: false,
             srtp: [Srtp::None; 3],

@@ -40,6 +40,9 @@ use std::sync::Arc;
 /// refused by `protect` and `learn`, which say so.
 const MOST: usize = 48;
 
+/// Room for numbers when the first is protected.
+const FIRST_NUMBERS: usize = 8;
+
 /// Shortest run of digits that is protected: shorter ones are in every message by chance.
 const SHORTEST_NUMBER: usize = 5;
 
@@ -104,7 +107,8 @@ impl Guard {
     /// left out. The form with the international prefix `00` is kept away with it. False where
     /// there are too many or it is too short to be told from chance.
     pub fn protect(&mut self, towards: Side, spelling: &str) -> bool {
-        let digits: String = spelling.chars().filter(char::is_ascii_digit).collect();
+        let mut digits = String::with_capacity(spelling.len());
+        digits.extend(spelling.chars().filter(char::is_ascii_digit));
         if digits.len() < SHORTEST_NUMBER {
             return false;
         }
@@ -112,6 +116,9 @@ impl Guard {
         let Some(numbers) = self.numbers.get_mut(index(towards)) else {
             return false;
         };
+        if numbers.is_empty() {
+            numbers.reserve(FIRST_NUMBERS);
+        }
         for number in std::iter::once(digits).chain(international) {
             if numbers.iter().any(|known| **known == *number) {
                 continue;
@@ -247,10 +254,10 @@ impl Guard {
                 None => from = hit.end,
             }
         }
-        if let Some(place) = in_pieces(message, watch) {
+        let length = head_end.unwrap_or_else(|| head_length(message));
+        if let Some(place) = in_pieces(message, length, watch) {
             return Some(place);
         }
-        let length = head_end.unwrap_or_else(|| head_length(message));
         let at = hidden::in_claims(message.get(..length)?, watch)?;
         Some((at, Place::Removable("Identity".into())))
     }
@@ -308,8 +315,8 @@ enum Place {
 }
 
 /// The first line of format parameters in which a protected value stands in pieces.
-fn in_pieces(message: &[u8], watch: &Watch<'_>) -> Option<(usize, Place)> {
-    let mut at = head_length(message);
+fn in_pieces(message: &[u8], head: usize, watch: &Watch<'_>) -> Option<(usize, Place)> {
+    let mut at = head;
     for line in message.get(at..)?.split(|byte| *byte == b'\n') {
         if line.starts_with(pieces::BEGINNING) && pieces::stand_in(line, watch) {
             return Some((at, Place::Removable("body a=fmtp".into())));
@@ -359,10 +366,7 @@ fn role(name: &str) -> Role {
 
 /// Length of start line and header fields with the empty line that ends them.
 fn head_length(message: &[u8]) -> usize {
-    message
-        .windows(4)
-        .position(|window| window == b"\r\n\r\n")
-        .map_or(message.len(), |at| at.saturating_add(4))
+    memchr::memmem::find(message, b"\r\n\r\n").map_or(message.len(), |at| at.saturating_add(4))
 }
 
 /// Bounds of the line that holds `at`, its line end left out.

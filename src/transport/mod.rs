@@ -1,5 +1,6 @@
 //! Sockets that carry SIP.
 
+pub mod poll;
 pub mod resolver;
 mod stamp;
 pub mod stream;

@@ -8,6 +8,8 @@ use std::collections::VecDeque;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 /// Datagrams taken by one system call.
@@ -20,39 +22,69 @@ const BACKLOG: usize = 4096;
 /// Asked of the kernel for each direction, so that a burst waits in a buffer instead of being lost.
 const SOCKET_BUFFER: usize = 8 << 20;
 
-/// One bound socket.
+/// One bound socket, in two halves: whoever sends by it need not be who reads it.
+#[derive(Debug)]
 pub struct UdpEndpoint {
-    socket: UdpSocket,
-    local: SocketAddr,
-    buffers: Box<[u8]>,
-    backlog: VecDeque<(Bytes, SocketAddr)>,
-    counters: Counters,
-    /// The kernel has said that ICMP errors wait to be taken.
-    unreachable: bool,
+    /// Sends.
+    pub sender: UdpSender,
+    /// Reads.
+    pub reader: UdpReader,
 }
 
-/// What one endpoint has seen.
+/// The half that sends.
+pub struct UdpSender {
+    socket: Arc<Bound>,
+    backlog: VecDeque<(Bytes, SocketAddr)>,
+    counters: Counters,
+}
+
+/// The half that reads.
+pub struct UdpReader {
+    socket: Arc<Bound>,
+    buffers: Box<[u8]>,
+}
+
+struct Bound {
+    socket: UdpSocket,
+    local: SocketAddr,
+    /// The kernel has said that ICMP errors wait to be taken.
+    unreachable: AtomicBool,
+}
+
+impl Bound {
+    fn fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+
+    fn has_failed(&self) {
+        self.unreachable.store(true, Ordering::Relaxed);
+    }
+}
+
+/// What one endpoint has sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counters {
-    /// Datagrams received.
-    pub received: u64,
     /// Datagrams sent.
     pub sent: u64,
     /// Datagrams dropped because the backlog was full, or because the kernel refused them.
     pub dropped: u64,
 }
 
-impl std::fmt::Debug for UdpEndpoint {
+impl std::fmt::Debug for UdpSender {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("UdpEndpoint")
-            .field("local", &self.local)
-            .finish_non_exhaustive()
+        f.debug_tuple("UdpSender").field(&self.local()).finish()
     }
 }
 
-impl AsRawFd for UdpEndpoint {
+impl std::fmt::Debug for UdpReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("UdpReader").field(&self.local()).finish()
+    }
+}
+
+impl AsRawFd for UdpReader {
     fn as_raw_fd(&self) -> RawFd {
-        self.socket.as_raw_fd()
+        self.socket.fd()
     }
 }
 
@@ -76,7 +108,7 @@ impl UdpEndpoint {
         }
         // Sockets that share an address let others of the same user in. If some process has it
         // already, that is an error as for one socket.
-        let local = Self::bind(local)?.local;
+        let local = Self::bind(local)?.local();
         (0..count).map(|_| Self::bind_one(local, true)).collect()
     }
 
@@ -95,32 +127,41 @@ impl UdpEndpoint {
         socket.bind(&SockAddr::from(local))?;
         let socket: UdpSocket = socket.into();
         let local = socket.local_addr()?;
-        Ok(Self {
+        let socket = Arc::new(Bound {
             socket,
             local,
-            buffers: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
-            backlog: VecDeque::new(),
-            counters: Counters::default(),
-            unreachable: false,
+            unreachable: AtomicBool::new(false),
+        });
+        Ok(Self {
+            sender: UdpSender {
+                socket: Arc::clone(&socket),
+                backlog: VecDeque::new(),
+                counters: Counters::default(),
+            },
+            reader: UdpReader {
+                socket,
+                buffers: vec![0; BATCH * DATAGRAM].into_boxed_slice(),
+            },
         })
     }
 
     /// The address that is bound.
     #[must_use]
     pub fn local(&self) -> SocketAddr {
-        self.local
+        self.sender.local()
+    }
+}
+
+impl UdpReader {
+    /// The address that is bound.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.socket.local
     }
 
-    /// Datagrams that wait for room in the socket's buffer.
-    #[must_use]
-    pub fn waiting(&self) -> usize {
-        self.backlog.len()
-    }
-
-    /// What has been counted so far.
-    #[must_use]
-    pub fn counters(&self) -> Counters {
-        self.counters
+    /// The kernel has said that there is an error to take: [`Self::failures`] looks.
+    pub fn has_failed(&self) {
+        self.socket.has_failed();
     }
 
     /// Takes up to one batch of datagrams. Returns how many there were; fewer than a batch means
@@ -173,7 +214,7 @@ impl UdpEndpoint {
             // SAFETY: every header points to a live vector, name and buffer of the given lengths.
             let count = unsafe {
                 libc::recvmmsg(
-                    self.socket.as_raw_fd(),
+                    self.socket.fd(),
                     headers.as_mut_ptr(),
                     BATCH as u32,
                     libc::MSG_DONTWAIT,
@@ -184,7 +225,9 @@ impl UdpEndpoint {
                 break count;
             }
             let error = io::Error::last_os_error();
-            self.unreachable |= reports_peer(&error);
+            if reports_peer(&error) {
+                self.socket.has_failed();
+            }
             match error.kind() {
                 io::ErrorKind::WouldBlock => return Ok(0),
                 // Each is told once; what waits behind it is still to be taken.
@@ -198,7 +241,6 @@ impl UdpEndpoint {
         for ((header, name), slot) in headers.iter().zip(&names).zip(slots).take(count) {
             let length = usize::try_from(header.msg_len).unwrap_or(0);
             if let (Some(data), Some(remote)) = (slot.get(..length), address(name)) {
-                self.counters.received += 1;
                 let waited = clock.since(&header.msg_hdr);
                 each(Bytes::copy_from_slice(data), remote, waited);
             }
@@ -207,10 +249,10 @@ impl UdpEndpoint {
     }
 
     /// Takes the ICMP errors that came back: the addresses that could not be reached. Costs nothing
-    /// unless [`Self::receive`] or [`Self::flush`] was told that there are some, as the first of
-    /// them is after an error came.
+    /// unless [`Self::receive`], [`UdpSender::flush`] or [`Self::has_failed`] was told that there are
+    /// some, as the first of them is after an error came.
     pub fn failures(&mut self, mut each: impl FnMut(SocketAddr)) {
-        if !self.unreachable {
+        if !self.socket.unreachable.load(Ordering::Relaxed) {
             return;
         }
         for _ in 0..BATCH {
@@ -226,19 +268,39 @@ impl UdpEndpoint {
             // SAFETY: the header points to live buffers of the given lengths.
             let got = unsafe {
                 libc::recvmsg(
-                    self.socket.as_raw_fd(),
+                    self.socket.fd(),
                     &raw mut header,
                     libc::MSG_ERRQUEUE | libc::MSG_DONTWAIT,
                 )
             };
             if got < 0 {
-                self.unreachable = false;
+                self.socket.unreachable.store(false, Ordering::Relaxed);
                 return;
             }
             if let Some(remote) = address(&name) {
                 each(remote);
             }
         }
+    }
+}
+
+impl UdpSender {
+    /// The address that is bound.
+    #[must_use]
+    pub fn local(&self) -> SocketAddr {
+        self.socket.local
+    }
+
+    /// Datagrams that wait for room in the socket's buffer.
+    #[must_use]
+    pub fn waiting(&self) -> usize {
+        self.backlog.len()
+    }
+
+    /// What has been counted so far.
+    #[must_use]
+    pub fn counters(&self) -> Counters {
+        self.counters
     }
 
     /// Queues a datagram for [`Self::flush`].
@@ -261,7 +323,7 @@ impl UdpEndpoint {
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return false,
                 // An earlier datagram's ICMP error, told once: the datagram is still to be sent.
-                Err(error) if reports_peer(&error) => self.unreachable = true,
+                Err(error) if reports_peer(&error) => self.socket.has_failed(),
                 Err(_) => {
                     self.counters.dropped += 1;
                     self.backlog.pop_front();
@@ -304,7 +366,7 @@ impl UdpEndpoint {
         // only reads them.
         let sent = unsafe {
             libc::sendmmsg(
-                self.socket.as_raw_fd(),
+                self.socket.fd(),
                 headers.as_mut_ptr(),
                 u32::try_from(count).unwrap_or(0),
                 libc::MSG_DONTWAIT,
@@ -408,7 +470,7 @@ mod tests {
 
     fn wait_readable(endpoint: &UdpEndpoint) {
         let mut poll = libc::pollfd {
-            fd: endpoint.as_raw_fd(),
+            fd: endpoint.reader.as_raw_fd(),
             events: libc::POLLIN,
             revents: 0,
         };
@@ -427,24 +489,24 @@ mod tests {
             while got.len() < 100 {
                 wait_readable(&endpoint);
                 endpoint
+                    .reader
                     .receive(|bytes, from| got.push((bytes, from)))
                     .unwrap();
             }
             for (n, (bytes, from)) in got.into_iter().enumerate() {
                 assert_eq!(bytes, vec![u8::try_from(n).unwrap(); 3]);
                 assert_eq!(from, peer.local_addr().unwrap());
-                endpoint.queue(bytes, from);
+                endpoint.sender.queue(bytes, from);
             }
-            assert!(endpoint.flush());
+            assert!(endpoint.sender.flush());
             let mut buffer = [0; 16];
             for n in 0..100u8 {
                 assert_eq!(peer.recv(&mut buffer).unwrap(), 3);
                 assert_eq!(buffer[0], n);
             }
             assert_eq!(
-                endpoint.counters(),
+                endpoint.sender.counters(),
                 Counters {
-                    received: 100,
                     sent: 100,
                     dropped: 0
                 }
@@ -458,24 +520,28 @@ mod tests {
         let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
         let nobody = gone.local_addr().unwrap();
         drop(gone);
-        endpoint.queue(Bytes::from_static(b"x"), nobody);
-        assert!(endpoint.flush());
+        endpoint.sender.queue(Bytes::from_static(b"x"), nobody);
+        assert!(endpoint.sender.flush());
         let mut failed = Vec::new();
         while failed.is_empty() {
             let mut poll = libc::pollfd {
-                fd: endpoint.as_raw_fd(),
+                fd: endpoint.reader.as_raw_fd(),
                 events: 0,
                 revents: 0,
             };
             // SAFETY: one live pollfd.
             assert_eq!(unsafe { libc::poll(&raw mut poll, 1, 5000) }, 1);
-            assert_eq!(endpoint.receive(|_, _| ()).unwrap(), 0);
-            endpoint.failures(|remote| failed.push(remote));
+            assert_eq!(endpoint.reader.receive(|_, _| ()).unwrap(), 0);
+            endpoint.reader.failures(|remote| failed.push(remote));
         }
         assert_eq!(failed, [nobody]);
-        endpoint.failures(|remote| panic!("{remote} was reported twice"));
-        endpoint.queue(Bytes::from_static(b"y"), peer.local_addr().unwrap());
-        assert!(endpoint.flush());
+        endpoint
+            .reader
+            .failures(|remote| panic!("{remote} was reported twice"));
+        endpoint
+            .sender
+            .queue(Bytes::from_static(b"y"), peer.local_addr().unwrap());
+        assert!(endpoint.sender.flush());
         let mut buffer = [0; 16];
         assert_eq!(peer.recv(&mut buffer).unwrap(), 1);
     }
@@ -486,12 +552,12 @@ mod tests {
         let gone = UdpSocket::bind("127.0.0.1:0").unwrap();
         let nobody = gone.local_addr().unwrap();
         drop(gone);
-        endpoint.queue(Bytes::from_static(b"x"), nobody);
-        assert!(endpoint.flush());
+        endpoint.sender.queue(Bytes::from_static(b"x"), nobody);
+        assert!(endpoint.sender.flush());
         peer.send_to(b"behind", endpoint.local()).unwrap();
         wait_readable(&endpoint);
         let mut got = Vec::new();
-        let count = endpoint.receive(|bytes, _| got.push(bytes)).unwrap();
+        let count = endpoint.reader.receive(|bytes, _| got.push(bytes)).unwrap();
         assert_eq!((count, got), (1, vec![Bytes::from_static(b"behind")]));
     }
 
@@ -506,6 +572,7 @@ mod tests {
             while before.elapsed() < Duration::from_millis(5) {}
             let mut waits = Vec::new();
             endpoint
+                .reader
                 .receive_waited(|_, _, waited| waits.push(waited))
                 .unwrap();
             let passed = before.elapsed();
@@ -529,7 +596,10 @@ mod tests {
         let mut got: Vec<Vec<u8>> = vec![Vec::new(), Vec::new()];
         while got.iter().map(Vec::len).sum::<usize>() < 20 {
             for (endpoint, got) in group.iter_mut().zip(&mut got) {
-                endpoint.receive(|bytes, _| got.push(bytes[0])).unwrap();
+                endpoint
+                    .reader
+                    .receive(|bytes, _| got.push(bytes[0]))
+                    .unwrap();
             }
         }
         got.sort();
@@ -541,8 +611,10 @@ mod tests {
     fn the_backlog_is_bounded() {
         let (mut endpoint, peer) = pair("127.0.0.1:0");
         for _ in 0..BACKLOG + 7 {
-            endpoint.queue(Bytes::from_static(b"z"), peer.local_addr().unwrap());
+            endpoint
+                .sender
+                .queue(Bytes::from_static(b"z"), peer.local_addr().unwrap());
         }
-        assert_eq!(endpoint.counters().dropped, 7);
+        assert_eq!(endpoint.sender.counters().dropped, 7);
     }
 }

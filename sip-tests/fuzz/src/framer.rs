@@ -6,13 +6,13 @@ use leasebridge::sip::codec::{self, Fault, MAX_DATAGRAM, MAX_HEADERS, MAX_LINE, 
 use leasebridge::sip::message::Header;
 
 /// A head as it is understood line by line, and where the body begins.
-struct Plain {
-    lines: Vec<Vec<u8>>,
-    body: usize,
+pub(super) struct Plain {
+    pub(super) lines: Vec<Vec<u8>>,
+    pub(super) body: usize,
 }
 
 /// `None` where it must be refused.
-fn plain(datagram: &[u8]) -> Option<Plain> {
+pub(super) fn plain(datagram: &[u8]) -> Option<Plain> {
     if datagram.len() > MAX_DATAGRAM {
         return None;
     }

@@ -3,12 +3,35 @@
 
 use super::steps::Steps;
 use leasebridge::domain::srtp::{Srtp, Suite};
-use leasebridge::sdp::{CodecList, Description, OwnCrypto, Shape, Terms, parse, rewrite, shape};
+use leasebridge::sdp::{
+    CodecList, Description, OwnCrypto, Shape, Terms, parse, pauses, rewrite, shape,
+};
 use std::net::IpAddr;
 
-const ATTRIBUTES: [&str; 10] = [
-    "rtpmap", "fmtp", "ptime", "maxptime", "sendrecv", "sendonly", "recvonly", "inactive",
-    "rtcp-mux", "crypto",
+const ATTRIBUTES: [&str; 23] = [
+    "rtpmap",
+    "fmtp",
+    "ptime",
+    "maxptime",
+    "sendrecv",
+    "sendonly",
+    "recvonly",
+    "inactive",
+    "rtcp-mux",
+    "crypto",
+    "T38FaxVersion",
+    "T38MaxBitRate",
+    "T38FaxFillBitRemoval",
+    "T38FaxTranscodingMMR",
+    "T38FaxTranscodingJBIG",
+    "T38FaxRateManagement",
+    "T38FaxMaxBuffer",
+    "T38FaxMaxDatagram",
+    "T38FaxMaxIFP",
+    "T38FaxUdpEC",
+    "T38FaxUdpECDepth",
+    "T38FaxUdpFECMaxSpan",
+    "T38ModemType",
 ];
 
 const LISTS: [&[&str]; 4] = [
@@ -89,6 +112,7 @@ pub fn run(input: &[u8]) {
 
 fn places(description: &Description<'_>, shape: &Shape) {
     if let Some(media) = shape.audio_of(description) {
+        let _ = pauses::allowed(media);
         for mux in [false, true] {
             if let Some(shape::Place::At(rtp, rtcp)) = shape::place(description, media, mux) {
                 assert!(rtp.port() != 0 && rtcp.port() != 0);

@@ -51,16 +51,16 @@ refused("admission: group call by a stranger is 403", "2 member", lease="group",
         caller=STRANGER, record={**GROUP, "caller": STRANGER})
 refused("admission: member who dials their own leased number is 403", "2 own number", lease="group", status=403, cause=21,
         reason="not_allowed", caller=DRIVER, record={**GROUP, "caller": DRIVER})
-case("admission: an asserted identity is usable with Privacy: id", "2 privacy", "2 admitted", lease="group",
+case("admission: an asserted identity is usable with Privacy: id", "1 identity", "2 privacy", "2 admitted", lease="group",
      uac=plain_uac(caller="anonymous", extra=(f"P-Asserted-Identity: <sip:{RIDER}@[local_ip]>", "Privacy: id")),
      uas=plain_uas(check={"From": "SHOWN"}, absent=["60133334444"]), record={**DONE, **GROUP, "caller": RIDER})
-case("admission: an asserted identity counts before From", "2 privacy", "2 whitelist", cw=CALLER,
+case("admission: an asserted identity counts before From", "1 identity", "2 privacy", "2 whitelist", cw=CALLER,
      uac=plain_uac(caller=STRANGER, extra=(f"P-Asserted-Identity: <sip:{CALLER}@[local_ip]>",)),
      uas=plain_uas(check={"From": "60199990001"}, absent=["60199990002"]), record={**DONE, "caller": CALLER})
-refused("admission: an asserted identity of an untrusted trunk is nothing", "2 privacy", "2 whitelist", status=403, cause=21,
+refused("admission: an asserted identity of an untrusted trunk is nothing", "1 identity", "2 privacy", "2 whitelist", status=403, cause=21,
         reason="not_allowed", cw=CALLER, caller=STRANGER, changes={"inbound": {"trusted": False}},
         invite_with={"extra": (f"P-Asserted-Identity: <sip:{CALLER}@[local_ip]>",)}, record={"caller": STRANGER})
-case("admission: numbers are normalised before they are compared", "2 normalised", "2 whitelist", "2 admitted", cw=CALLER,
+case("admission: numbers are normalised before they are compared", "1 numbers", "2 normalised", "2 whitelist", "2 admitted", cw=CALLER,
      changes={"numbering": {"default_country": "MY"}, "inbound": {"numbers": "national"}}, dial="0388880000",
      before=lambda ctx: ctx.check(ctx.number == "+60388880000", f"{ctx.number} was leased"),
      uac=plain_uac(caller="0199990001"), uas=plain_uas(check={"From": "60199990001"}),
@@ -125,7 +125,7 @@ refused("admission: the offer's media is told before the trunks", "2 order", sta
         changes={"outbound": {"max_calls": 1}, "calls": {"per_lease": 0}}, held=True,
         invite_with={"body": sdp().replace("RTP/AVP", "UDP/TLS/RTP/SAVPF")})
 
-case("admission: an unknown source gets no answer", "1 unknown source",
-     uac=[invite(retrans=None), Gate(when=lambda ctx: ctx.strangers() > 0)], caller_ip="stranger")
+case("admission: an unknown source gets no answer", "1 unknown source", turned_away=True, caller_ip="stranger",
+     uac=[invite(retrans=None), Gate(when=lambda ctx: ctx.strangers() > 0)], after=lambda ctx: ctx.turned_away())
 case("admission: an unknown source gets 403 where configured", "1 unknown source", changes={"sip": {"unknown_source": "403"}},
      uac=[invite(), r(403, absent=FORBIDDEN, rrs=False)], caller_ip="stranger")

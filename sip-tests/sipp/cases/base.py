@@ -21,12 +21,14 @@ class Case:
 
     def __init__(self, name, *covers, uac=None, uas=None, second=None, lease="single", record=None, changes=None, before=None,
                  after=None, customer=None, dial=None, caller_ip="caller", held=False, closed=False, trapped=None,
-                 target=DRIVER, lenient=False, **lease_form):
+                 target=DRIVER, lenient=False, turned_away=False, lasts=False, **lease_form):
         self.name, self.covers, self.uac, self.uas, self.second, self.lease = name, covers, uac, uas, second, lease
         self.record, self.changes, self.before, self.after = record, changes or {}, before, after
         self.customer, self.dial, self.caller_ip, self.held = customer or {}, dial, caller_ip, held
         self.closed, self.trapped, self.target, self.lease_form = closed, trapped, target, lease_form
-        self.transport = "udp"  # or "tcp", by streams.py
+        self.transport, self.certificates = "udp", ""  # or another, by transports.py
+        self.turned_away = turned_away  # the caller's sipp has no connection: it may fail for that
+        self.lasts = lasts  # half a minute and more, nearly all of it waiting: played beside the others
         self.lenient = lenient  # the caller's sipp goes on whatever comes: `after` looks at it
 
     def settings(self, net):
@@ -36,7 +38,7 @@ class Case:
                 return {k: fill(v) for k, v in value.items()}
             if isinstance(value, list):
                 return [fill(v) for v in value]
-            return value.replace("NET", str(net)) if isinstance(value, str) else copy.copy(value)
+            return value.replace("NET", str(net)).replace("CERTIFICATES", self.certificates) if isinstance(value, str) else copy.copy(value)
         return fill(self.changes)
 
 

@@ -31,16 +31,20 @@ case("legs: the callee's cause reaches the caller and the record, its text does 
      uas=[*called(), Sound(), callee_request("BYE", extra=('Reason: Q.850;cause=38;text="Nobody home"',)), r(200, rrs=False)],
      record={**DONE, "ended_by": "callee", "q850_cause": "38"})
 case("legs: a late ACK keeps the call", "3 no ack",
-     uac=[invite(), trying(), r(180), answered(), Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 200", 4)), ack(), Sound(), *hang_up()],
+     uac=[invite(), trying(), r(180), answered(), Gate(when=lambda ctx: ctx.saw(ctx.uac, "SIP/2.0 200", 4), meanwhile=repeated(200, 12)), ack(), Sound(),
+          *hang_up()],
      uas=plain_uas(), record=DONE)
+# The failure and the BYE come one upon the other. By a stream sipp may have both before it acknowledges the first, whose
+# branch is that of its INVITE, four steps before.
+_LATE = "branch=[branch-4]"
 case("legs: a callee that has lost the call ends both legs", "3 failure", "3 reason",
-     uac=[*up(), Sound(), reinvite(2, sdp(version=8)), trying(), *failed(487)[:1], ack_failure(cseq=2), *hung_up(41)],
+     uac=[*up(), Sound(), reinvite(2, sdp(version=8)), trying(), *failed(487)[:1], hung_up(41)[0], ack(2).replace("branch=[branch]", _LATE), ok()],
      uas=[*called(), Sound(), invited(reinvite=True), reply(481, "Nobody home", to_tag=False, contact=False, retrans=500), r("ACK")],
      record={**BY_GATEWAY, "ended_by": "callee", "reason": "lost"})
 case("legs: a caller that has lost the call ends both legs", "3 failure", "3 reason",
      uac=[*up(), Sound(), invited(reinvite=True), reply(481, "Nobody home", to_tag=False, contact=False, retrans=500), r("ACK")],
-     uas=[*called(), Sound(), callee_request("INVITE", 1, sdp(version=8)), trying(), *failed(487)[:1],
-          callee_request("ACK", 1, via="[last_Via:]"), *hung_up(41)],
+     uas=[*called(), Sound(), callee_request("INVITE", 1, sdp(version=8)), trying(), *failed(487)[:1], hung_up(41)[0],
+          callee_request("ACK", 1).replace("branch=[branch]", _LATE), ok()],
      record={**BY_GATEWAY, "ended_by": "caller", "reason": "lost"})
 case("legs: a lease that ends hangs up where configured", "3 lease ends answered", "3 reason", changes={"leases": {"calls_at_end": "hang-up"}},
      uac=[*up(), Sound(), mark(lambda ctx: ctx.release()), *hung_up(31)], uas=[*called(), Sound(), *hung_up(31)],

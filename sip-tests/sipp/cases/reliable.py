@@ -89,8 +89,8 @@ case("legs: delayed offer in a reliable 183, answered by PRACK on both legs", "3
      uas=[invited(check={"Supported": "100rel"}, absent=["m=audio"]), *callee_rings(body=sdp(), check=AUDIO), after_prack(), *callee_answers(False), Sound(),
           *hung_up()], record=DONE)
 case("legs: delayed offer of a caller without 100rel asks the callee for no offer before the answer", "3 prack offer",
-     uac=[invite(sdp_none=True), trying(), r(180), answered(check=AUDIO), ack(body=sdp()), Sound(), *hang_up()],
-     uas=[invited(absent=["m=audio", "100rel"]), ring(), answer(), r("ACK", check=AUDIO), Sound(), *hung_up()], record=DONE)
+     uac=[invite(sdp_none=True), trying(), r(180), answered(check=AUDIO), ack(body=sdp()), Sound(probe=True), *hang_up()],
+     uas=[invited(absent=["m=audio", "100rel"]), ring(), answer(), r("ACK", check=AUDIO), Sound(probe=True), *hung_up()], record=DONE)
 _NEW = sdp("a=sendonly", version=8)
 _NEW_ANSWER = sdp("a=recvonly", version=8)
 _FROM_CALLEE = {"body": "a=sendonly"}, {"body": "a=recvonly"}
@@ -122,7 +122,7 @@ _CALLED = [invited(), ring(), reply(200, "OK", sdp(), extra=_TAKES, retrans=500)
 case("legs: UPDATE of the caller for hold passes as UPDATE", "3 update",
      uac=[*_UP, Sound(), request("UPDATE", 2, _NEW), r(200, check=_FROM_CALLEE[1]), Sound(probe=True), *hang_up(3)],
      uas=[*_CALLED, Sound(), *updated(_NEW_ANSWER, _FROM_CALLEE[0]), Sound(passes=False, probe=True), *hung_up()], record=DONE)
-case("legs: UPDATE of the callee for hold passes as UPDATE", "3 update",
+case("legs: UPDATE of the callee for hold passes as UPDATE", "1 in dialog", "3 update",
      uac=[*_UP, Sound(), *updated(_NEW_ANSWER, _FROM_CALLEE[0]), Sound(passes=False, probe=True), *hang_up()],
      uas=[*_CALLED, Sound(), callee_request("UPDATE", 1, _NEW), r(200, check=_FROM_CALLEE[1]), Sound(probe=True), *hung_up()], record=DONE)
 case("legs: UPDATE towards a callee that does not list it becomes a re-INVITE", "3 update",

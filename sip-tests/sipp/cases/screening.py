@@ -2,7 +2,7 @@
 from .base import *
 
 OTHER_METHOD = """{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0
-Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
 From: <sip:x@[local_ip]>;tag=1
 To: <sip:[service]@[remote_ip]>
 Call-ID: [call_id]
@@ -36,7 +36,7 @@ case("admission: a broken ACK and a stray response get no answer", "2 never answ
      # Each is sent, and then OPTIONS: whatever came for the first two would come before its 200.
      uac=[raw(OTHER_METHOD.format(method="ACK").replace("From: <sip:x@[local_ip]>;tag=1\n", "")),
           raw(OTHER_METHOD.format(method="ACK")),
-          raw("SIP/2.0 200 OK\nVia: SIP/2.0/UDP [remote_ip]:5060;branch=z9hG4bKnone\nCall-ID: [call_id]\nContent-Length: 0\n\n"),
+          raw("SIP/2.0 200 OK\nVia: SIP/2.0/[transport] [remote_ip]:5060;branch=z9hG4bKnone\nCall-ID: [call_id]\nContent-Length: 0\n\n"),
           raw(OTHER_METHOD.format(method="OPTIONS"), 500), r(200, check={"Allow": "INVITE"}, rrs=False)])
 
 for _method in ("SUBSCRIBE", "REGISTER", "MESSAGE", "PUBLISH"):

@@ -66,7 +66,7 @@ _TO_PCMU = {"body": "m=audio [0-9]+ RTP/AVP 0 101.*a=rtpmap:0 PCMU"}
 _IN_PCMU = Sound(probe=True, payload_type=0)
 case("legs: the caller changes the codec", "3 codec", uac=[*up(), Sound(), *changes(2, PCMU, _TO_PCMU), _IN_PCMU, *hang_up(3)],
      uas=[*called(), Sound(), *changed(PCMU, _TO_PCMU, absent=["PCMA"]), _IN_PCMU, *hung_up()], record=DONE)
-case("legs: the callee changes the codec", "3 codec", uac=[*up(), Sound(), *changed(PCMU, _TO_PCMU, absent=["PCMA"]), _IN_PCMU, *hang_up()],
+case("legs: the callee changes the codec", "1 in dialog", "3 codec", uac=[*up(), Sound(), *changed(PCMU, _TO_PCMU, absent=["PCMA"]), _IN_PCMU, *hang_up()],
      uas=[*called(), Sound(), *callee_changes(1, PCMU, _TO_PCMU), _IN_PCMU, *hung_up()], record=DONE)
 _MOVED, _THERE = sdp(ear=20, version=8), Sound(probe=True, ear=20)
 case("legs: the caller changes the address", "3 address", uac=[*up(), Sound(), *changes(2, _MOVED), _THERE, *hang_up(3)],

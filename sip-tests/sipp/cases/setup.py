@@ -5,10 +5,10 @@ RINGING = [invite(), trying(), r(180, rrs=False)]
 PROGRESS = ring(status=183, body=sdp())
 AUDIO = {"body": "m=audio [1-9]"}
 
-case("legs: single call, sound both ways, caller ends", "3 bye", "3 apart", "3 reason", "2 admitted",
+case("legs: single call, sound both ways, caller ends", "1 caller id", "3 bye", "3 apart", "3 reason", "2 admitted",
      uac=[*up(), Sound(50), *hang_up()], uas=[*called(check={"From": "60199990001"}), Sound(40), *hung_up()],
      record={**DONE, "to_callee_packets": "50", "to_caller_packets": "40", "to_callee_lost": "0", "to_caller_lost": "0"})
-case("legs: group call shows the leased number, callee ends", "3 bye", "3 apart", "3 reason", lease="group",
+case("legs: group call shows the leased number, callee ends", "1 in dialog", "3 bye", "3 apart", "3 reason", lease="group",
      uac=[*up(caller=RIDER), Sound(50), *hung_up()],
      uas=[*called(check={"From": "SHOWN"}, absent=["60133334444"]), Sound(50), callee_request("BYE"), r(200, rrs=False)],
      record={**DONE, "ended_by": "callee", "lease_kind": "group", "to_callee_packets": "50", "to_caller_packets": "50"})
@@ -55,8 +55,8 @@ case("legs: early media of a fork is an early dialog of its own", "3 forks", "3 
 # ---- offers
 
 case("legs: delayed offer", "3 delayed offer",
-     uac=[invite(sdp_none=True), trying(), r(180), answered(check=AUDIO), ack(body=sdp()), Sound(), *hang_up()],
-     uas=[invited(absent=["m=audio"]), ring(), answer(), r("ACK", check=AUDIO), Sound(), *hung_up()], record=DONE)
+     uac=[invite(sdp_none=True), trying(), r(180), answered(check=AUDIO), ack(body=sdp()), Sound(probe=True), *hang_up()],
+     uas=[invited(absent=["m=audio"]), ring(), answer(), r("ACK", check=AUDIO), Sound(probe=True), *hung_up()], record=DONE)
 for _offer, _answer in (("sendonly", "recvonly"), ("recvonly", "sendonly")):
     case(f"legs: a call that is offered {_offer}", "3 directions",
          uac=[invite(body=sdp(f"a={_offer}")), trying(), r(180), answered(check={"body": f"a={_answer}"}), ack(),
@@ -94,7 +94,7 @@ case("legs: CANCEL of an answered call has no effect", "3 cancel",
      # Its branch is that of the INVITE, as [last_Via:] of the 200.
      uac=[invite(), trying(), r(180), answered(), ack(), cancel(), r(200, rrs=False), Sound(), *hang_up()], uas=plain_uas(), record=DONE)
 case("legs: CANCEL of no call is 481", "3 cancel",
-     uac=[cancel(via="Via: SIP/2.0/UDP [local_ip]:[local_port];branch=[branch]"), r(481, absent=FORBIDDEN, rrs=False)])
+     uac=[cancel(via="Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]"), r(481, absent=FORBIDDEN, rrs=False)])
 case("legs: BYE of the caller while it rings", "3 cancel", "3 reason",
      uac=[invite(), trying(), answered(180), bye(), r(200, rrs=False), *failed(487)],
      uas=[invited(), ring(), *cancelled(16)], record=GIVEN_UP)
@@ -117,5 +117,5 @@ case("legs: a group lease released while it rings cancels the call", "3 lease en
 case("legs: caller ID withheld stays withheld", "2 privacy", "3 apart",
      uac=plain_uac(extra=("Privacy: id", "P-Asserted-Identity: <sip:+60199990001@[local_ip]>"), caller="anonymous"),
      uas=plain_uas(check={"From": "[Aa]nonymous"}, absent=["60199990001"]), record={**DONE, "caller": CALLER})
-case("legs: the leased number is shown on single calls where configured", "3 apart", uac=plain_uac(),
+case("legs: the leased number is shown on single calls where configured", "1 caller id", "3 apart", uac=plain_uac(),
      changes={"calls": {"single_caller_id": "leased"}}, uas=plain_uas(check={"From": "LEASED"}, absent=["60199990001"]), record=DONE)

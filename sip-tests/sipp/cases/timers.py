@@ -1,5 +1,4 @@
-"""Section 3: session timers on each leg on its own (RFC 4028), and calls that ask for another's place. Those that last a
-minute come first, so that they run beside the others."""
+"""Section 3: session timers on each leg on its own (RFC 4028), and calls that ask for another's place."""
 from .base import *
 
 QUIET = {"media": {"timeout": "10m"}}
@@ -27,13 +26,13 @@ def refreshed(seconds):
 
 
 AGAIN = Sound(probe=True)
-case("legs: the gateway refreshes both legs at half the interval, and neither hears of the other's", "3 timer refresh", changes=SHORT,
+case("legs: the gateway refreshes both legs at half the interval, and neither hears of the other's", "3 timer refresh", lasts=True, changes=SHORT,
      uac=[*up(extra=asks(90, "uas")), Sound(), *refreshed(90), AGAIN, *hang_up()],
      uas=[*timed(90, "uac", {"Session-Expires": "90"}), Sound(), *refreshed(90), AGAIN, *hung_up()], record={"sip_code": "200", "reason": "completed"})
-case("legs: a caller that forgets to refresh is hung up with cause 102", "3 timer dead", "3 reason", changes=QUIET,
+case("legs: a caller that forgets to refresh is hung up with cause 102", "3 timer dead", "3 reason", lasts=True, changes=QUIET,
      uac=[*up(extra=asks(90, "uac")), Sound(), *hung_up(102)], uas=[*called(), Sound(), *hung_up(102)],
      record={"sip_code": "200", "ended_by": "caller", "reason": "lost", "q850_cause": "102"})
-case("legs: a callee that forgets to refresh is hung up with cause 102", "3 timer dead", "3 reason", changes=QUIET,
+case("legs: a callee that forgets to refresh is hung up with cause 102", "3 timer dead", "3 reason", lasts=True, changes=QUIET,
      uac=[*up(), Sound(), *hung_up(102)], uas=[*timed(90, "uas"), Sound(), *hung_up(102)],
      record={"sip_code": "200", "ended_by": "callee", "reason": "lost", "q850_cause": "102"})
 
@@ -61,7 +60,7 @@ for _name in ("Replaces", "Join"):
     refused(f"legs: {_name} is 481 and never acted upon", "3 takeover", status=481, reason="sip_refused",
             invite_with={"extra": (f"{_name}: someone@else;to-tag=1;from-tag=2",)})
 refused("admission: a call of ours that comes back is 482", "2 loop", status=482, cause=25, reason="sip_refused",
-        invite_with={"extra": ("Via: SIP/2.0/UDP [remote_ip]:[remote_port];branch=z9hG4bKours",)})
+        invite_with={"extra": ("Via: SIP/2.0/[transport] [remote_ip]:[remote_port];branch=z9hG4bKours",)})
 case("legs: Diversion and History-Info are never passed", "3 diversion",
      uac=plain_uac(extra=("Diversion: <sip:+60155550000@else.example>;reason=no-answer",
                           "History-Info: <sip:+60155550000@else.example>;index=1")),

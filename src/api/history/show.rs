@@ -4,18 +4,22 @@ use crate::api::calendar::rfc3339;
 use crate::api::json::Json;
 use crate::api::operation::RECORD_ROW;
 use crate::domain::{
-    Attestation, CallRecord, E164, EndedBy, LeaseKind, MediaFigures, UnixMillis, Vouching,
+    Attestation, CallRecord, E164, EndedBy, LeaseKind, MediaFigures, MediaQuality, UnixMillis,
+    Vouching,
 };
 
 /// The fields of `record`, in the order of [`RECORD_ROW`]. A call that belongs to no customer has no
 /// price, and says so by empty fields.
 #[must_use]
-pub fn fields(record: &CallRecord) -> [String; 34] {
+pub fn fields(record: &CallRecord) -> [String; 42] {
     let priced = record.customer_id.is_some();
     let price = |text: String| if priced { text } else { String::new() };
     let [callee_packets, callee_lost, callee_jitter] = media(&record.to_callee);
     let [identity, attestation, signer, origid] = vouching(record.vouching.as_ref());
     let [caller_packets, caller_lost, caller_jitter] = media(&record.to_caller);
+    let heard = record.quality.unwrap_or_default();
+    let [callee_mos, callee_trip, callee_missed, callee_wobble] = quality(&heard.to_callee);
+    let [caller_mos, caller_trip, caller_missed, caller_wobble] = quality(&heard.to_caller);
     [
         record.call_id.to_string(),
         record
@@ -62,6 +66,14 @@ pub fn fields(record: &CallRecord) -> [String; 34] {
         attestation,
         signer,
         origid,
+        callee_mos,
+        callee_trip,
+        callee_missed,
+        callee_wobble,
+        caller_mos,
+        caller_trip,
+        caller_missed,
+        caller_wobble,
     ]
 }
 
@@ -108,13 +120,29 @@ pub fn write_csv<'a>(fields: impl Iterator<Item = &'a str>, out: &mut Vec<u8>) {
 }
 
 fn media(figures: &MediaFigures) -> [String; 3] {
-    let micros = figures.jitter_micros;
-    let jitter = format!("{}.{:03}", micros / 1000, micros % 1000);
     [
         figures.packets.to_string(),
         figures.lost.to_string(),
-        jitter,
+        milliseconds(figures.jitter_micros),
     ]
+}
+
+/// Score, round trip, and what the receiving end reported; empty what is not known.
+fn quality(quality: &MediaQuality) -> [String; 4] {
+    let score = quality.score_hundredths;
+    let score = score.map(|score| format!("{}.{:02}", score / 100, score % 100));
+    let reported = quality.reported;
+    [
+        score,
+        quality.round_trip_micros.map(milliseconds),
+        reported.map(|reported| reported.lost.to_string()),
+        reported.map(|reported| milliseconds(reported.jitter_micros)),
+    ]
+    .map(Option::unwrap_or_default)
+}
+
+fn milliseconds(micros: u32) -> String {
+    format!("{}.{:03}", micros / 1000, micros % 1000)
 }
 
 /// Who vouched for the caller; all empty where nobody asked.
@@ -156,6 +184,7 @@ const fn ended_by(who: EndedBy) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::Reported;
 
     #[test]
     fn csv_quotes_what_must_be() {
@@ -215,5 +244,19 @@ mod tests {
             ..MediaFigures::default()
         };
         assert_eq!(media(&figures), ["9", "1", "12.034"]);
+    }
+
+    #[test]
+    fn what_is_not_known_of_the_sound_is_empty() {
+        assert_eq!(quality(&MediaQuality::default()), ["", "", "", ""]);
+        let known = MediaQuality {
+            score_hundredths: Some(405),
+            round_trip_micros: Some(20_500),
+            reported: Some(Reported {
+                lost: 3,
+                jitter_micros: 7,
+            }),
+        };
+        assert_eq!(quality(&known), ["4.05", "20.500", "3", "0.007"]);
     }
 }

@@ -53,6 +53,7 @@ fn record(number: u128, customer: Option<u32>, second: u64) -> CallRecord {
         to_caller: MediaFigures::default(),
         guard_hits: 0,
         vouching: None,
+        quality: None,
     }
 }
 

@@ -209,6 +209,12 @@ fn blocks_are_refused_when_the_credit_ends() {
     .unwrap();
     let (_, number) = leased(&mut rig);
     let call = up(&mut rig, number);
+    // Who asks how far it goes is told at once, and holds nothing.
+    for (asked, told) in [(2, 2), (3, 3), (6, 3), (0, 1)] {
+        rig.command(call, LedgerCommand::Look(asked));
+        assert!(matches!(rig.event(), Some(BooksEvent::Covered(count)) if count == told));
+    }
+    assert_eq!(rig.books.batch_is_urgent(), None);
     // A run is held as far as the credit goes.
     rig.command(call, LedgerCommand::Hold(6));
     rig.flush();

@@ -9,8 +9,8 @@ use crate::call::event::{
 use crate::call::routing::{Trunk, Trunks};
 use crate::call::{Call, Context, Dialled, Directory, Numbering, Settings, State};
 use crate::domain::{
-    CallId, CallKey, CallRecord, Credit, CustomerId, E164, LeaseKind, MediaFigures, Now,
-    ReferenceId, Side, Tariff, TrunkId, UnixMillis,
+    CallId, CallKey, CallQuality, CallRecord, Credit, CustomerId, E164, LeaseKind, MediaFigures,
+    MediaQuality, Now, ReferenceId, Side, Tariff, TrunkId, UnixMillis,
 };
 use bytes::Bytes;
 use std::collections::{BTreeMap, VecDeque};
@@ -431,6 +431,13 @@ pub fn figures() -> Input {
     Input::Media(MediaEvent::Closed {
         to_callee: direction(10),
         to_caller: direction(20),
+        quality: CallQuality {
+            to_caller: MediaQuality {
+                score_hundredths: Some(441),
+                ..MediaQuality::default()
+            },
+            ..CallQuality::default()
+        },
         guard_hits: 1,
     })
 }
@@ -465,6 +472,7 @@ pub fn line(output: &Output) -> String {
         ),
         Output::Ledger(LedgerCommand::Answer(_)) => "answer".to_owned(),
         Output::Ledger(LedgerCommand::Hold(count)) => format!("hold {count}"),
+        Output::Ledger(LedgerCommand::Look(count)) => format!("look {count}"),
         Output::Ledger(LedgerCommand::Close(record)) => {
             format!("record {} {}", record.reason, record.blocks)
         }
@@ -560,6 +568,19 @@ fn media_line(command: &MediaCommand) -> String {
         MediaCommand::Select(fork) => format!("select f{}", fork.0),
         MediaCommand::Rollback => "rollback".to_owned(),
         MediaCommand::Start => "start".to_owned(),
+        MediaCommand::Announce {
+            trunk,
+            offer,
+            which,
+        } => {
+            format!(
+                "announce {} {} {}",
+                trunk.0,
+                which.name(),
+                text(Some(offer))
+            )
+        }
+        MediaCommand::Warn(warn) => format!("warn {warn}"),
         MediaCommand::Close => "close".to_owned(),
     }
 }

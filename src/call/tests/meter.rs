@@ -192,7 +192,7 @@ proptest! {
                         asked = Some(count);
                     }
                     Some(Tick::Exhausted(_)) => { over = true; break; }
-                    None => {}
+                    Some(Tick::Look(_)) | None => {}
                 }
             }
             match (kind, asked) {

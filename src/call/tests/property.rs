@@ -104,7 +104,9 @@ fn step() -> impl Strategy<Value = Step> {
             event,
         )),
         1 => books_event().prop_map(Step::Books),
-        1 => prop_oneof![Just(MediaEvent::Silent), Just(MediaEvent::Undescribed)].prop_map(Step::Media),
+        1 => prop_oneof![
+            Just(MediaEvent::Silent), Just(MediaEvent::Undescribed), Just(MediaEvent::Unrouted), Just(MediaEvent::Played)
+        ].prop_map(Step::Media),
         1 => Just(Step::Shutdown),
     ]
 }
@@ -150,6 +152,8 @@ impl Run {
         let mut bench = if group { Bench::group() } else { Bench::new() };
         bench.admission.prepaid = prepaid;
         bench.admission.tariff.block_seconds = block_seconds;
+        bench.settings.credit_warning = Duration::from_secs(3);
+        bench.settings.announcements.credit_exhausted = Some(Duration::from_secs(3));
         let mut run = Self {
             bench,
             seen: Seen::default(),
@@ -216,6 +220,9 @@ impl Run {
                 self.seen.acknowledged |= *side == Side::Caller;
             }
             Input::Media(MediaEvent::Refused(_)) if state == State::AwaitingMedia => {
+                self.seen.media_refused = 1;
+            }
+            Input::Media(MediaEvent::Unannounced) if state == State::Announcing => {
                 self.seen.media_refused = 1;
             }
             Input::Books(BooksEvent::AnswerDurable) => self.seen.durable = true,
@@ -289,7 +296,12 @@ impl Run {
                 seen.callee_open = false;
             }
             Output::Sip(SipCommand::Bye(..)) => {}
-            Output::Media(MediaCommand::Open { .. }) => seen.opened += 1,
+            Output::Media(MediaCommand::Open { .. } | MediaCommand::Announce { .. }) => {
+                seen.opened += 1;
+            }
+            Output::Media(MediaCommand::Warn(_)) => {
+                assert!(self.prepaid && seen.accepted.is_some() && seen.ended.is_none());
+            }
             Output::Media(MediaCommand::Close) => seen.media_closed += 1,
             Output::Ledger(LedgerCommand::Hold(count)) => {
                 assert!(*count > seen.held);
@@ -324,7 +336,12 @@ impl Run {
                 Input::Books(BooksEvent::Admitted(Box::new(self.bench.admission.clone())))
             }
             Output::Ledger(LedgerCommand::Admit { .. }) => {
-                Input::Books(BooksEvent::Refused(Refusal::LeaseBusy))
+                let refusal = if self.prepaid {
+                    Refusal::NoCredit
+                } else {
+                    Refusal::LeaseBusy
+                };
+                Input::Books(BooksEvent::Refused(refusal))
             }
             Output::Ledger(LedgerCommand::Answer(_)) if well => {
                 Input::Books(BooksEvent::AnswerDurable)
@@ -335,6 +352,9 @@ impl Run {
             }
             Output::Ledger(LedgerCommand::Hold(_)) => {
                 Input::Books(BooksEvent::BlocksRefused(BlocksRefusal::NoCredit))
+            }
+            Output::Ledger(LedgerCommand::Look(count)) => {
+                Input::Books(BooksEvent::Covered(if well { count } else { 1 }))
             }
             Output::Ledger(LedgerCommand::Close(_)) => Input::Books(BooksEvent::Recorded),
             Output::Verify(_) if well => Input::Verdict(Verdict::Valid, "".into()),
@@ -347,6 +367,10 @@ impl Run {
                 Input::Media(MediaEvent::Described(body))
             }
             Output::Media(MediaCommand::Describe { .. }) => Input::Media(MediaEvent::Undescribed),
+            Output::Media(MediaCommand::Announce { offer, .. }) if well => {
+                Input::Media(MediaEvent::Announcing(offer))
+            }
+            Output::Media(MediaCommand::Announce { .. }) => Input::Media(MediaEvent::Unannounced),
             Output::Media(MediaCommand::Close) => figures(),
             _ => return None,
         })

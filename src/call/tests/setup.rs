@@ -268,6 +268,19 @@ fn when_all_trunks_fail_the_last_failure_counts() {
 }
 
 #[test]
+fn a_network_without_ports_is_passed_over_and_is_no_fault_of_the_offer() {
+    let mut bench = Bench::new();
+    bench.auto.describe = false;
+    bench.feed(Input::Invite(Box::new(invite())));
+    bench.take();
+    bench.media(MediaEvent::Unrouted);
+    bench.media(MediaEvent::Undescribed);
+    bench.expect(&["route 2", "describe caller f0 Offer offer"]);
+    bench.media(MediaEvent::Undescribed);
+    bench.expect(&["reject 503/34", "close", "record no_port 0", "finished"]);
+}
+
+#[test]
 fn a_trunk_that_cannot_carry_the_offer_is_passed_over() {
     let mut bench = Bench::new();
     bench.auto.describe = false;

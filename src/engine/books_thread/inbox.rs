@@ -69,15 +69,49 @@ impl Queues {
     fn is_empty(&self) -> bool {
         self.requests.is_empty() && self.calls.is_empty()
     }
+
+    /// What a call gets instead of having its command queued, if there is no room for that.
+    fn instead(&self, command: &LedgerCommand, most: usize) -> Option<BooksEvent> {
+        let waiting = self.calls.len();
+        let full = waiting >= most;
+        let very_full = waiting >= most.saturating_mul(2);
+        match command {
+            LedgerCommand::Admit { .. } if full || self.closed => {
+                Some(BooksEvent::Refused(Refusal::BooksUnavailable))
+            }
+            LedgerCommand::Answer(_) if very_full || self.closed => Some(BooksEvent::AnswerFailed),
+            LedgerCommand::Hold(_) if very_full || self.closed => {
+                Some(BooksEvent::BlocksRefused(BlocksRefusal::Store))
+            }
+            // Nobody can say: then nobody is warned.
+            LedgerCommand::Look(count) if very_full || self.closed => {
+                Some(BooksEvent::Covered(*count))
+            }
+            // Nobody is left to record it: the call is let go all the same. What the store has of
+            // it becomes its record at the next start.
+            LedgerCommand::Close(_) if self.closed => Some(BooksEvent::Recorded),
+            _ => None,
+        }
+    }
 }
 
 /// How long a call's command may wait before the thread must have committed it, so that one wake and
 /// one commit serve many; nothing where the call waits for the answer itself.
-fn patience(command: &LedgerCommand) -> Option<Duration> {
+fn patience_of(command: &LedgerCommand) -> Option<Duration> {
     match command {
         LedgerCommand::Admit { .. } => None,
+        LedgerCommand::Look(_) => Some(LINGER),
         LedgerCommand::Answer(_) | LedgerCommand::Hold(_) => Some(CALL_LINGER),
         LedgerCommand::Close(_) => Some(LINGER),
+    }
+}
+
+/// The shorter of two patiences, where nothing is none at all; `before` is that of the commands before,
+/// if there are some.
+fn most_urgent(before: Option<Option<Duration>>, own: Option<Duration>) -> Option<Duration> {
+    match before {
+        None => own,
+        Some(before) => before.zip(own).map(|(before, own)| before.min(own)),
     }
 }
 
@@ -125,35 +159,29 @@ impl Inbox {
         true
     }
 
-    /// Queues a call's command, or says what the call gets instead.
-    pub(super) fn push_call(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
+    /// Queues commands of calls, under one lock and with one wake; `refused` has what those calls get
+    /// instead whose commands found no room.
+    pub(super) fn push_calls(
+        &self,
+        commands: impl IntoIterator<Item = CallCommand>,
+        mut refused: impl FnMut(CallNotice),
+    ) {
         let mut queues = self.lock();
-        let waiting = queues.calls.len();
-        let full = waiting >= self.limits.calls;
-        let very_full = waiting >= self.limits.calls.saturating_mul(2);
-        let instead = match &command.command {
-            LedgerCommand::Admit { .. } if full || queues.closed => {
-                BooksEvent::Refused(Refusal::BooksUnavailable)
+        // The shortest patience of all, if there is a command that was queued.
+        let mut patience: Option<Option<Duration>> = None;
+        for command in commands {
+            if let Some(event) = queues.instead(&command.command, self.limits.calls) {
+                let (worker, key) = (command.worker, command.key);
+                refused(CallNotice { worker, key, event });
+                continue;
             }
-            LedgerCommand::Answer(_) if very_full || queues.closed => BooksEvent::AnswerFailed,
-            LedgerCommand::Hold(_) if very_full || queues.closed => {
-                BooksEvent::BlocksRefused(BlocksRefusal::Store)
-            }
-            // Nobody is left to record it: the call is let go all the same. What the store has of
-            // it becomes its record at the next start.
-            LedgerCommand::Close(_) if queues.closed => BooksEvent::Recorded,
-            command_kept => {
-                let patience = patience(command_kept);
-                queues.calls.push_back(command);
-                self.call_within(queues, patience);
-                return Ok(());
-            }
-        };
-        Err(Box::new(CallNotice {
-            worker: command.worker,
-            key: command.key,
-            event: instead,
-        }))
+            let own = patience_of(&command.command);
+            queues.calls.push_back(command);
+            patience = Some(most_urgent(patience, own));
+        }
+        if let Some(patience) = patience {
+            self.call_within(queues, patience);
+        }
     }
 
     pub(super) fn push_reload(&self, settings: Settings) {
@@ -267,6 +295,12 @@ mod tests {
 
     const NEVER: Duration = Duration::from_secs(3600);
 
+    impl Inbox {
+        fn push_call(&self, command: CallCommand) {
+            self.push_calls([command], |notice| panic!("{notice:?}"));
+        }
+    }
+
     fn hold(key: u64) -> CallCommand {
         CallCommand {
             worker: 0,
@@ -302,7 +336,7 @@ mod tests {
         let inbox = Arc::new(Inbox::new(Limits::default()));
         let waits = waiting(&inbox);
         let before = Instant::now();
-        inbox.push_call(hold(1)).unwrap();
+        inbox.push_call(hold(1));
         let work = waits.join().unwrap();
         assert_eq!(work.calls.len(), 1);
         let due = work.due.expect("a time by which it must be committed");
@@ -312,13 +346,53 @@ mod tests {
     #[test]
     fn what_can_wait_goes_with_the_next_that_cannot() {
         let inbox = Inbox::new(Limits::default());
-        inbox.push_call(hold(1)).unwrap();
-        inbox.push_call(hold(2)).unwrap();
+        inbox.push_call(hold(1));
+        inbox.push_call(hold(2));
         assert!(!inbox.lock().called);
         assert!(inbox.push_request(request()));
         let work = inbox.wait(Instant::now() + NEVER);
         assert_eq!((work.calls.len(), work.requests.len()), (2, 1));
         assert!(!inbox.lock().called && inbox.lock().due.is_none());
+    }
+
+    #[test]
+    fn many_commands_of_calls_are_queued_in_order_and_due_together() {
+        let inbox = Inbox::new(Limits::default());
+        let before = Instant::now();
+        inbox.push_calls([1, 2, 3].map(hold), |notice| panic!("{notice:?}"));
+        assert!(!inbox.lock().called);
+        let due = inbox.lock().due.unwrap();
+        assert!(due >= before + CALL_LINGER && due <= Instant::now() + CALL_LINGER);
+        inbox.push_calls([], |notice| panic!("{notice:?}"));
+        let keys: Vec<_> = inbox.wait(due).calls.iter().map(|call| call.key).collect();
+        assert_eq!(keys, [1, 2, 3].map(CallKey));
+    }
+
+    #[test]
+    fn one_command_that_cannot_wait_takes_the_others_along() {
+        assert_eq!(most_urgent(None, Some(LINGER)), Some(LINGER));
+        assert_eq!(
+            most_urgent(Some(Some(CALL_LINGER)), Some(LINGER)),
+            Some(CALL_LINGER)
+        );
+        assert_eq!(most_urgent(Some(Some(LINGER)), None), None);
+        assert_eq!(most_urgent(Some(None), Some(LINGER)), None);
+    }
+
+    #[test]
+    fn those_that_find_no_room_are_told_and_the_others_are_queued() {
+        let limits = Limits {
+            calls: 1,
+            ..Limits::default()
+        };
+        let inbox = Inbox::new(limits);
+        let mut refused = Vec::new();
+        // Further blocks of a call have twice the room.
+        inbox.push_calls([hold(1), hold(2), hold(3)], |notice| {
+            refused.push(notice.key)
+        });
+        assert_eq!(refused, [CallKey(3)]);
+        assert_eq!(inbox.lock().calls.len(), 2);
     }
 
     #[test]

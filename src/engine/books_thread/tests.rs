@@ -154,6 +154,15 @@ enum Seen {
 
 struct Sink(mpsc::Sender<Seen>);
 
+impl BooksHandle {
+    /// One command; what the call gets instead if it finds no room.
+    fn call(&self, command: CallCommand) -> Result<(), Box<CallNotice>> {
+        let mut outcome = Ok(());
+        self.calls([command], |notice| outcome = Err(Box::new(notice)));
+        outcome
+    }
+}
+
 impl NoticeSink for Sink {
     fn deliver(&self, notice: CallNotice) {
         self.0.send(Seen::Notice(notice)).unwrap();

@@ -48,13 +48,17 @@ impl Session {
         if !self.is_reached(from, &remote.place, context.settings) {
             return None;
         }
+        let ended = remote.place == Place::Off;
+        if shape.is_fax() && !ended && !self.may_fax(from.other(), context.settings) {
+            return None;
+        }
         self.take_offered(from, media, &mut remote, context);
         // Kept where the other leg has it already: an offer without it would end it there.
         let mux_offered = media.rtcp_mux
             || self
                 .in_force(from.other())
                 .is_some_and(|other| other.rtcp_mux);
-        let (protocol, given) = self.give(from.other(), shape.protocol(), context);
+        let (protocol, given) = self.give(from.other(), &shape, context);
         let mut exchange = Exchange {
             from,
             fork,
@@ -243,7 +247,7 @@ impl Session {
     }
 }
 
-fn advertised(settings: &Settings, taken: Taken) -> Option<IpAddr> {
+pub(super) fn advertised(settings: &Settings, taken: Taken) -> Option<IpAddr> {
     settings
         .networks
         .get(taken.network)
@@ -274,13 +278,16 @@ pub(super) fn is_acceptable(offer: &[u8], rules: &Trunk, settings: &Settings) ->
     let Some(shape) = Shape::of_offer(&description, rules.srtp) else {
         return false;
     };
-    shape.audio_of(&description).is_some_and(|media| {
-        let usable = media.payload_types().any(|number| {
-            let codec = media.codec(number);
-            rules.codecs.allows(codec.as_ref()) && !codec.is_some_and(|codec| codec.is_companion())
-        });
-        let place = place(&description, media, media.rtcp_mux);
-        let reached = place.is_some_and(|place| can_be_sent_to(&place, network, settings));
-        media.port != 0 && usable && reached
-    })
+    // A call begins with a voice; it may become a fax.
+    !shape.is_fax()
+        && shape.audio_of(&description).is_some_and(|media| {
+            let usable = media.payload_types().any(|number| {
+                let codec = media.codec(number);
+                rules.codecs.allows(codec.as_ref())
+                    && !codec.is_some_and(|codec| codec.is_companion())
+            });
+            let place = place(&description, media, media.rtcp_mux);
+            let reached = place.is_some_and(|place| can_be_sent_to(&place, network, settings));
+            media.port != 0 && usable && reached
+        })
 }

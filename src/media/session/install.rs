@@ -4,7 +4,7 @@ use super::{Context, Leg, Output, Session};
 use crate::call::event::Fork;
 use crate::domain::Side;
 use crate::media::exchange::Remote;
-use crate::media::flow::{Flow, SourceRule};
+use crate::media::flow::{Content, Flow, SourceRule};
 use crate::media::settings::{MediaSource, Settings, Trunk};
 use crate::sdp::shape::Place;
 use smallvec::SmallVec;
@@ -73,7 +73,7 @@ impl Session {
         }
     }
 
-    fn flow(&self, settings: &Settings) -> Option<Flow> {
+    pub(super) fn flow(&self, settings: &Settings) -> Option<Flow> {
         let caller = self.in_force(Side::Caller)?;
         let callee = self.in_force(Side::Callee)?;
         self.flow_of(caller, callee, settings)
@@ -101,14 +101,19 @@ impl Session {
             caller: caller_end,
             callee: callee_end,
             clock_rates,
+            content: Content {
+                follows: self.started,
+                ..caller.content.with(&callee.content)
+            },
             cname: self.cname.clone(),
             extensions: Vec::new(),
             silence: counts.then_some(settings.timeout),
+            play: self.warning(caller, callee, settings),
         })
     }
 }
 
-fn source_rule(leg: &Leg, remote: &Remote, settings: &Settings) -> SourceRule {
+pub(super) fn source_rule(leg: &Leg, remote: &Remote, settings: &Settings) -> SourceRule {
     let Some(rules) = leg.trunk.and_then(|trunk| settings.trunk(trunk)) else {
         return SourceRule::Exact;
     };

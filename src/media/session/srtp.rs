@@ -9,7 +9,7 @@ use crate::media::flow::Crypto;
 use crate::media::settings::Settings;
 use crate::rtp::srtp::{MAX_MASTER, MasterKey};
 use crate::sdp::shape::Place;
-use crate::sdp::{Crypto as Line, Media, Protocol, crypto};
+use crate::sdp::{Crypto as Line, Media, Protocol, Shape, crypto};
 use smallvec::{SmallVec, smallvec};
 use zeroize::Zeroizing;
 
@@ -36,6 +36,20 @@ impl Session {
         }
     }
 
+    /// Whether this leg may become a fax: UDPTL has nothing of SRTP.
+    pub(super) fn may_fax(&self, side: Side, settings: &Settings) -> bool {
+        self.srtp_of(side, settings) != Srtp::Required
+    }
+
+    /// Keeps through a fax what its leg had, so that the voice comes back as it was: by the keys and
+    /// the counts of before, and never in the clear.
+    fn keep(&self, side: Side, remote: &mut Remote) {
+        if let Some(before) = self.in_force(side) {
+            remote.protocol = before.protocol;
+            remote.srtp.clone_from(&before.srtp);
+        }
+    }
+
     /// Takes the first line of an offer, if its trunk has SRTP at all, and finds the key that the
     /// answer will give.
     ///
@@ -48,6 +62,9 @@ impl Session {
         remote: &mut Remote,
         context: &mut Context<'_>,
     ) {
+        if media.is_fax() {
+            return self.keep(from, remote);
+        }
         let line = media.crypto.first();
         let Some(line) = line.filter(|_| self.srtp_of(from, context.settings) != Srtp::None) else {
             return;
@@ -75,9 +92,13 @@ impl Session {
     pub(super) fn give(
         &self,
         to: Side,
-        protocol: Protocol,
+        shape: &Shape,
         context: &mut Context<'_>,
     ) -> (Protocol, SmallVec<[Given; 1]>) {
+        let protocol = shape.protocol();
+        if shape.is_fax() {
+            return (protocol, SmallVec::new());
+        }
         let policy = self.srtp_of(to, context.settings);
         if let Some(before) = self.in_force(to) {
             let protocol = protocol.with_security(before.protocol.is_secure());
@@ -110,6 +131,10 @@ impl Session {
         remote: &mut Remote,
         settings: &Settings,
     ) -> bool {
+        if media.is_fax() {
+            self.keep(from, remote);
+            return true;
+        }
         if remote.place == Place::Off {
             return true;
         }

@@ -1,3 +1,4 @@
+mod announcing;
 mod srtp;
 
 use super::*;
@@ -29,6 +30,7 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let network = |bind: &str, advertised: &str| Network {
+            named: 0,
             bind: bind.parse().unwrap(),
             advertised: advertised.parse().unwrap(),
             first_port: 20_000,
@@ -56,6 +58,7 @@ impl Bench {
                 trunk(0, MediaSource::AddressAndPort, &["PCMA"]),
             ],
             timeout: Duration::from_secs(60),
+            ..Settings::default()
         };
         let pool = |place: usize| {
             let address = settings.networks[place].bind;
@@ -268,6 +271,7 @@ fn ports_come_back_when_the_relay_has_let_go() {
         flow,
         to_callee: figures,
         to_caller: MediaFigures::default(),
+        quality: crate::domain::CallQuality::default(),
         guard_hits: 3,
     };
     bench.input(Input::Relay(removed(FlowId(8))));
@@ -576,6 +580,10 @@ fn a_network_without_ports_fails_the_attempt_alone() {
     let mut bench = Bench::opened();
     bench.bindable = false;
     bench.command(MediaCommand::Route(SIXTH));
+    assert!(matches!(
+        bench.outputs()[..],
+        [Output::Event(MediaEvent::Unrouted)]
+    ));
     assert_eq!(
         bench.describe(Side::Caller, 0, Role::Offer, OFFER),
         (None, None)
@@ -749,6 +757,7 @@ fn our_own_ports_are_no_address_for_a_leg() {
 #[test]
 fn an_own_address_is_known_in_every_spelling() {
     let network = Network {
+        named: 0,
         bind: "10.0.0.1".parse().unwrap(),
         advertised: "2001:db8::1".parse().unwrap(),
         first_port: 20_000,
@@ -855,6 +864,118 @@ fn an_ended_stream_is_answered_as_such() {
     assert_eq!(flow.unwrap().callee.source, SourceRule::Nobody);
 }
 
+/// T.38 as a gateway offers it in the midst of a call, from the callee's address.
+fn fax(port: u16) -> Vec<u8> {
+    sdp(&format!(
+        "s=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=image {port} udptl t38\r\na=T38FaxVersion:0\r\n\
+         a=T38MaxBitRate:14400\r\na=T38FaxUdpEC:t38UDPRedundancy\r\na=T38VendorInfo:0 0 60123456789\r\n"
+    ))
+}
+
+#[test]
+fn a_call_becomes_a_fax_and_a_voice_again() {
+    let (mut bench, voice) = Bench::up();
+    assert!(!voice.content.fax);
+    let (offer, flow) = bench.describe(Side::Callee, 1, Role::Offer, &fax(6010));
+    let offer = offer.unwrap();
+    assert_eq!(flow, None, "nothing changes before the answer");
+    assert!(
+        offer.ends_with(
+            "m=image 20000 udptl t38\r\na=T38FaxVersion:0\r\na=T38MaxBitRate:14400\r\n\
+             a=T38FaxUdpEC:t38UDPRedundancy\r\n"
+        ),
+        "{offer}"
+    );
+    let own = String::from_utf8(fax(4010)).unwrap();
+    let own = own.replace("203.0.113.9", "192.0.2.1");
+    let (answer, flow) = bench.describe(Side::Caller, 1, Role::Answer, own.as_bytes());
+    assert!(answer.unwrap().contains("m=image 20002 udptl t38\r\n"));
+    let flow = flow.unwrap();
+    assert!(flow.content.fax && flow.content.pauses);
+    assert_eq!(flow.callee.rtp, Some("203.0.113.9:6010".parse().unwrap()));
+    assert_eq!(flow.caller.rtp, Some("192.0.2.1:4010".parse().unwrap()));
+    assert_eq!(flow.caller.ports, voice.caller.ports);
+    assert!(flow.silence.is_some());
+    bench.describe(Side::Callee, 1, Role::Offer, ANSWER);
+    let (_, flow) = bench.describe(Side::Caller, 1, Role::Answer, OFFER);
+    assert_eq!(flow.unwrap().content, voice.content);
+}
+
+#[test]
+fn a_fax_that_is_refused_leaves_the_voice() {
+    let (mut bench, _) = Bench::up();
+    bench.describe(Side::Caller, 1, Role::Offer, &fax(6010));
+    bench.command(MediaCommand::Rollback);
+    assert_eq!(bench.flow(), None, "by its code");
+    // By port 0 the stream ends, as it was agreed; the next offer brings the voice back.
+    let offer = String::from_utf8(fax(4010)).unwrap();
+    let offer = offer.replace("203.0.113.9", "192.0.2.1");
+    bench.describe(Side::Caller, 1, Role::Offer, offer.as_bytes());
+    let (answer, flow) = bench.describe(Side::Callee, 1, Role::Answer, &fax(0));
+    let answer = answer.unwrap();
+    assert!(answer.ends_with("m=image 0 udptl t38\r\n"), "{answer}");
+    let flow = flow.unwrap();
+    assert_eq!(flow.silence, None);
+    bench.describe(Side::Caller, 1, Role::Offer, OFFER);
+    let (_, flow) = bench.describe(Side::Callee, 1, Role::Answer, ANSWER);
+    assert!(!flow.unwrap().content.fax);
+}
+
+#[test]
+fn a_fax_beside_a_voice_that_ends_is_relayed_in_its_place() {
+    let (mut bench, _) = Bench::up();
+    let both = sdp(
+        "s=-\r\nc=IN IP4 203.0.113.9\r\nt=0 0\r\nm=audio 0 RTP/AVP 8\r\nm=image 6010 udptl t38\r\n",
+    );
+    let (offer, _) = bench.describe(Side::Callee, 1, Role::Offer, &both);
+    assert!(
+        offer
+            .unwrap()
+            .ends_with("m=audio 0 RTP/AVP 8\r\nm=image 20000 udptl t38\r\n")
+    );
+    let answer = String::from_utf8(both)
+        .unwrap()
+        .replace("203.0.113.9", "192.0.2.1");
+    let (_, flow) = bench.describe(Side::Caller, 1, Role::Answer, answer.as_bytes());
+    assert!(flow.unwrap().content.fax);
+}
+
+#[test]
+fn no_call_begins_as_a_fax() {
+    let mut bench = Bench::new();
+    bench.command(MediaCommand::Open {
+        trunk: IN,
+        offer: Some(Bytes::from(fax(6010))),
+    });
+    assert!(matches!(
+        bench.outputs()[..],
+        [Output::Event(MediaEvent::Refused(Refusal::NoMedia))]
+    ));
+}
+
+#[test]
+fn what_was_agreed_says_how_it_sounds_and_whether_it_pauses() {
+    let (_, flow) = Bench::up();
+    let voices: Vec<_> = flow
+        .content
+        .voices
+        .iter()
+        .map(|(number, _)| *number)
+        .collect();
+    assert_eq!(voices, [8, 0, 101]);
+    assert!(flow.content.follows && !flow.content.pauses);
+    let mut bench = Bench::opened();
+    let noisy = |body: &[u8]| {
+        String::from_utf8(body.to_vec())
+            .unwrap()
+            .replace(" 101", " 13")
+    };
+    bench.describe(Side::Caller, 0, Role::Offer, noisy(OFFER).as_bytes());
+    let (_, flow) = bench.describe(Side::Callee, 1, Role::Answer, noisy(ANSWER).as_bytes());
+    let flow = flow.unwrap();
+    assert!(flow.content.pauses && !flow.content.follows);
+}
+
 #[test]
 fn silence_is_passed_on_while_open() {
     let (mut bench, _) = Bench::up();
@@ -923,6 +1044,7 @@ proptest! {
                     flow: FlowId(9),
                     to_callee: MediaFigures::default(),
                     to_caller: MediaFigures::default(),
+                    quality: crate::domain::CallQuality::default(),
                     guard_hits: 0,
                 })),
                 Some(Some(command)) => {
@@ -943,7 +1065,7 @@ proptest! {
                         prop_assert!(installed && !removed);
                         removed = true;
                     }
-                    Output::Event(_) => {}
+                    Output::Event(_) | Output::Count(..) => {}
                 }
             }
             prop_assert_eq!(owed, 0);

@@ -1,7 +1,7 @@
 //! Each metric moves when what it counts happens, and the text is what a scraper reads.
 
 use super::*;
-use crate::domain::{CallId, Credit, EndedBy};
+use crate::domain::{CallId, CallQuality, Credit, EndedBy};
 use crate::observe::worker::WorkerFigures;
 use crate::observe::{Buckets, Sink};
 
@@ -43,6 +43,17 @@ fn record() -> CallRecord {
         to_caller: figures,
         guard_hits: 0,
         vouching: None,
+        quality: Some(CallQuality {
+            to_callee: MediaQuality {
+                score_hundredths: Some(380),
+                round_trip_micros: Some(30_000),
+                reported: None,
+            },
+            to_caller: MediaQuality {
+                score_hundredths: Some(410),
+                ..MediaQuality::default()
+            },
+        }),
     }
 }
 
@@ -88,22 +99,30 @@ fn an_answered_call_moves_all_of_its_metrics() {
         ("leasebridge_charged_blocks_total{kind=\"group\"}", 2.0),
         ("leasebridge_charged_credits_total{kind=\"group\"}", 200.0),
         (
-            "leasebridge_media_loss_ratio_sum{direction=\"to_callee\"}",
+            "leasebridge_media_loss_ratio_sum{direction=\"to_callee\",trunk=\"in\"}",
             0.05,
         ),
         (
-            "leasebridge_media_jitter_seconds_sum{direction=\"to_caller\"}",
+            "leasebridge_media_jitter_seconds_sum{direction=\"to_caller\",trunk=\"out\"}",
             0.004,
         ),
-        ("leasebridge_media_mos_count{direction=\"to_caller\"}", 1.0),
+        (
+            "leasebridge_media_mos_count{direction=\"to_caller\",trunk=\"out\"}",
+            1.0,
+        ),
     ] {
         assert_value(&metrics, start, expected);
     }
-    let mos = value(
-        &metrics.render().unwrap(),
-        "leasebridge_media_mos_sum{direction=\"to_caller\"}",
-    );
-    assert!((3.0..4.3).contains(&mos), "{mos}");
+    for (start, expected) in [
+        ("mos_sum{direction=\"to_caller\",trunk=\"out\"}", 4.1),
+        ("mos_sum{direction=\"to_callee\",trunk=\"in\"}", 3.8),
+        (
+            "round_trip_seconds_sum{direction=\"to_callee\",trunk=\"out\"}",
+            0.03,
+        ),
+    ] {
+        assert_value(&metrics, &format!("leasebridge_media_{start}"), expected);
+    }
 }
 
 #[test]
@@ -147,9 +166,10 @@ fn what_may_come_is_there_at_nought() {
         "leasebridge_charged_credits_total{kind=\"single\"}",
         "leasebridge_guard_hits_total{part=\"sip\"}",
         "leasebridge_sip_events_total{detail=\"garbage\",event=\"sip_dropped\"}",
-        "leasebridge_media_loss_ratio_count{direction=\"to_callee\"}",
-        "leasebridge_media_jitter_seconds_count{direction=\"to_caller\"}",
-        "leasebridge_media_mos_count{direction=\"to_caller\"}",
+        "leasebridge_media_loss_ratio_count{direction=\"to_callee\",trunk=\"in\"}",
+        "leasebridge_media_jitter_seconds_count{direction=\"to_caller\",trunk=\"out\"}",
+        "leasebridge_media_mos_count{direction=\"to_caller\",trunk=\"out\"}",
+        "leasebridge_media_round_trip_seconds_count{direction=\"to_caller\",trunk=\"in\"}",
     ] {
         assert_value(&metrics, start, 0.0);
     }
@@ -166,6 +186,7 @@ fn no_label_shows_a_number() {
 fn guard_and_sip_events_are_counted() {
     let metrics = Metrics::new().unwrap();
     metrics.sip_guard_hit();
+    metrics.announcement("no_lease", "played");
     metrics.rtcp_guard_hits(3);
     metrics.rtcp_guard_hits(0);
     metrics.sip_event("dropped", "unknown_source");
@@ -173,6 +194,12 @@ fn guard_and_sip_events_are_counted() {
     assert_value(&metrics, "leasebridge_guard_hits_total{part=\"rtcp\"}", 3.0);
     let event = "leasebridge_sip_events_total{detail=\"unknown_source\",event=\"dropped\"}";
     assert_value(&metrics, event, 1.0);
+    for (announcement, count) in [("no_lease", 1.0), ("credit_warning", 0.0)] {
+        let row = format!(
+            "leasebridge_announcements_total{{announcement=\"{announcement}\",outcome=\"played\"}}"
+        );
+        assert_value(&metrics, &row, count);
+    }
 }
 
 #[test]

@@ -15,7 +15,8 @@ fn only_plain_rtp_audio_is_acceptable() {
         "",
         "m=audio 4000 RTP/SAVP 0\r\n",
         "m=audio 4000 UDP/TLS/RTP/SAVPF 0\r\n",
-        "m=image 4000 udptl t38\r\n",
+        "m=image 4000 udptl x\r\n",
+        "m=image 4000 TCP t38\r\n",
         "m=video 4000 RTP/AVP 31\r\n",
         "m=audio 4000/2 RTP/AVP 0\r\n",
     ] {
@@ -31,6 +32,24 @@ fn the_first_audio_that_can_be_relayed_is() {
     .unwrap();
     assert_eq!(shape.audio(), 3);
     assert_eq!(shape.lines().count(), 4);
+}
+
+#[test]
+fn a_fax_is_relayed_where_no_audio_is() {
+    for (media, place) in [
+        ("m=image 4000 udptl t38\r\n", 0),
+        ("m=audio 0 RTP/AVP 0\r\nm=image 4000 UDPTL t38\r\n", 1),
+    ] {
+        let shape = shape(media).unwrap();
+        assert!(shape.is_fax());
+        assert_eq!(shape.audio(), place);
+    }
+    for media in [
+        "m=audio 4000 RTP/AVP 0\r\nm=image 4002 udptl t38\r\n",
+        "m=audio 0 RTP/AVP 0\r\nm=image 0 udptl t38\r\n",
+    ] {
+        assert!(!shape(media).unwrap().is_fax(), "{media}");
+    }
 }
 
 #[test]

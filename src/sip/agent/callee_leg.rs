@@ -36,7 +36,7 @@ use crate::domain::Side;
 use crate::sip::dialog::session_timer::SessionTimer;
 use crate::sip::dialog::{Dialog, Tag, branch, reliable};
 use crate::sip::message::{Header, Message, Method, NameAddr, Path, Transport};
-use crate::sip::transaction::{self, TransactionId};
+use crate::sip::transaction::TransactionId;
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::time::Instant;
@@ -484,12 +484,12 @@ impl Attempt {
     fn new(dial: &Dial, path: Path, early_offers: bool, wire: &mut Wire<'_>) -> Option<Self> {
         let now = wire.now;
         let core = &mut *wire.core;
-        let tag = Tag::draw(&mut *core.entropy);
         let trunk = core.settings.trunk(dial.trunk)?;
         let free = trunk.target.as_ref()?.free;
         let by_tcp = free.then(|| core.settings.by_tcp(path)).flatten();
         let branch = branch(&mut *core.entropy);
         let call_id = core.call_id();
+        let tag = core.tag(&call_id);
         let core = &*core;
         let trunk = core.settings.trunk(dial.trunk)?;
         let target = trunk.target.as_ref()?;
@@ -686,49 +686,9 @@ impl Attempt {
 }
 
 /// What the INVITE of a 2xx asked for, by its To: the target of a 2xx that names none.
-fn dialled(success: &Message) -> &str {
+pub(super) fn dialled(success: &Message) -> &str {
     let to = success.get(Header::To).and_then(NameAddr::parse);
     to.map_or("", |to| to.uri)
-}
-
-/// ACK and BYE to a 2xx of a call that is gone (its CANCEL crossed, or its ACK was lost).
-pub(super) fn release_stray(
-    message: &Message,
-    tag: Tag,
-    path: Path,
-    core: &mut Core,
-    now: Instant,
-) {
-    let local = message.get(Header::From).unwrap_or_default();
-    let mut dialog = Dialog::from_success(message, (tag, local), dialled(message), path);
-    if dialog.target.is_empty() {
-        return core.count("sip_dropped", "stray-response");
-    }
-    let ack_branch = branch(&mut *core.entropy);
-    let cseq = message.cseq();
-    let writer = compose::in_dialog(core, &dialog, Method::Ack, cseq, &ack_branch);
-    let ack = transaction::Input::Send {
-        bytes: writer.finish(None),
-        path: core.settings.settle(dialog.path),
-    };
-    core.transactions.handle(ack, now);
-    if !core.note_stray(tag, message.to_tag(), now) {
-        return;
-    }
-    let branch = branch(&mut *core.entropy);
-    let cseq = dialog.next_cseq();
-    let mut writer = compose::in_dialog(core, &dialog, Method::Bye, cseq, &branch);
-    writer.header(Header::Reason, &reason::of_request(Cause::default()));
-    let id = core.transactions.next_id();
-    core.owners.insert(id, Owner::Stray);
-    let bye = transaction::Input::Request {
-        id,
-        method: Method::Bye,
-        branch,
-        bytes: writer.finish(None),
-        path: core.settings.settle(dialog.path),
-    };
-    core.transactions.handle(bye, now);
 }
 
 /// Seconds of Retry-After, 0 if none.

@@ -306,7 +306,7 @@ impl Invited {
                 wire.core.count("sip_bounds", "caller-forks");
                 return (self.tag, false);
             }
-            _ => Tag::draw(&mut *wire.core.entropy),
+            _ => wire.core.tag(self.message.call_id()),
         };
         self.forks.push(CallerEarly {
             fork,

@@ -9,7 +9,7 @@ use super::sources::Sources;
 use super::{Entropy, LegEvent, Output, SessionPolicy};
 use crate::call::event::Cause;
 use crate::domain::{CallKey, Side, TrunkId, UnixMillis};
-use crate::sip::dialog::{Tag, branch};
+use crate::sip::dialog::{Seal, Tag, branch};
 use crate::sip::digest::Gate;
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Method, Path};
@@ -29,21 +29,6 @@ const GIVE_UP: u32 = 64;
 
 /// T2 in units of T1: 4 s where T1 is 500 ms.
 const LONGEST_REPEAT: u32 = 8;
-
-/// Most dialogs of calls that are gone that get a BYE within [`STRAYS_FOR`]: an answer beyond is
-/// acknowledged and no more.
-const MOST_STRAYS: usize = 512;
-/// Most of them of one INVITE.
-const MOST_STRAYS_OF_ONE: usize = 16;
-/// So long an answer may be repeated, and is remembered (RFC 3261 §13.3.1.4: 64*T1).
-const STRAYS_FOR: Duration = Duration::from_secs(32);
-
-/// A dialog of a call that is gone, which has had its BYE.
-struct Ended {
-    ours: Tag,
-    theirs: Box<str>,
-    at: Instant,
-}
 
 /// Whose transaction it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +99,7 @@ pub(super) struct Core {
     /// Legs by our tag.
     pub(super) dialogs: HashMap<Tag, (CallKey, Side)>,
     pub(super) outputs: VecDeque<Output>,
-    /// Theirs for us: made when a trunk first asks for it.
+    /// Theirs for us: given, or made when a trunk first asks for it.
     pub(super) gate: Option<Box<Gate>>,
     /// Ours for them.
     pub(super) logins: Logins,
@@ -124,15 +109,17 @@ pub(super) struct Core {
     pub(super) wall: UnixMillis,
     /// Peers of calls that are gone.
     pub(super) parting: super::parting::Parting,
-    /// The oldest first, [`MOST_STRAYS`] at most.
-    strays: VecDeque<Ended>,
+    /// Proves the tags of our dialogs.
+    pub(super) seal: Seal,
+    pub(super) strays: super::strays::Strays,
     timers: BinaryHeap<Reverse<(Instant, Timer)>>,
     /// Session timers of all legs.
     pub(super) sessions: Schedule,
 }
 
 impl Core {
-    pub(super) fn new(settings: Settings, entropy: Box<dyn Entropy>) -> Self {
+    pub(super) fn new(settings: Settings, mut entropy: Box<dyn Entropy>) -> Self {
+        let seal = Seal::draw(&mut *entropy);
         let mut sources = Sources::default();
         sources.configure(&settings);
         Self {
@@ -150,7 +137,8 @@ impl Core {
             logins: Logins::default(),
             sender: None,
             wall: UnixMillis(0),
-            strays: VecDeque::new(),
+            seal,
+            strays: super::strays::Strays::default(),
             parting: super::parting::Parting::default(),
             timers: BinaryHeap::new(),
             sessions: Schedule::default(),
@@ -160,34 +148,6 @@ impl Core {
     /// Says something to the outside.
     pub(super) fn emit(&mut self, output: Output) {
         self.outputs.push_back(output);
-    }
-
-    /// Notes that a dialog of a call that is gone gets its BYE; false where it has had it, or where
-    /// too many have.
-    pub(super) fn note_stray(&mut self, ours: Tag, theirs: &str, now: Instant) -> bool {
-        let old = |ended: &Ended| now.saturating_duration_since(ended.at) >= STRAYS_FOR;
-        while self.strays.front().is_some_and(old) {
-            self.strays.pop_front();
-        }
-        let of_one = self.strays.iter().filter(|ended| ended.ours == ours);
-        let (mut known, mut count) = (false, 0);
-        for ended in of_one {
-            known |= *ended.theirs == *theirs;
-            count += 1;
-        }
-        if known {
-            return false;
-        }
-        if count >= MOST_STRAYS_OF_ONE || self.strays.len() >= MOST_STRAYS {
-            self.count("sip_dropped", "stray-response");
-            return false;
-        }
-        self.strays.push_back(Ended {
-            ours,
-            theirs: theirs.into(),
-            at: now,
-        });
-        true
     }
 
     /// Counts something.
@@ -227,6 +187,11 @@ impl Core {
     /// A Call-ID for a leg or a question of ours.
     pub(super) fn call_id(&mut self) -> Box<str> {
         self.shard.call_id(&mut *self.entropy)
+    }
+
+    /// A tag of ours for dialogs with this Call-ID.
+    pub(super) fn tag(&mut self, call_id: &str) -> Tag {
+        self.seal.tag(call_id, &mut *self.entropy)
     }
 
     /// T1.

@@ -1,6 +1,5 @@
 //! What the transactions report, handed to the call that it is for.
 
-use super::callee_leg;
 use super::compose::{self, Refusal};
 use super::core::Owner;
 use super::identity;
@@ -11,6 +10,7 @@ use super::refresh;
 use super::screening;
 use super::settings::Reliability;
 use super::sources::Source;
+use super::strays;
 use super::vouching;
 use super::{Agent, Output, RETRY_AFTER};
 use crate::call::event::Invite;
@@ -86,6 +86,11 @@ impl Agent {
             let Some((key, side)) = place else {
                 return self.refuse((id, &message, path), &Refusal::of(481), now.mono);
             };
+            // RFC 3262 §7.2.
+            if message.method() == Method::Prack && message.get(Header::RAck).is_none() {
+                let refusal = screening::malformed("Missing RAck Header");
+                return self.refuse((id, &message, path), &refusal, now.mono);
+            }
             return self.in_call(key, now.mono, |legs, core, now| {
                 legs.on_request(side, (id, message, path), core, now);
             });
@@ -319,10 +324,7 @@ impl Agent {
             Some((key, side)) => self.in_call(key, now, |legs, core, now| {
                 legs.on_late_success(side, message, path, core, now);
             }),
-            None if self.core.sources.find(path.remote.ip()) != Source::Unknown => {
-                callee_leg::release_stray(message, tag, path, &mut self.core, now);
-            }
-            None => self.core.count("sip_dropped", "stray-response"),
+            None => strays::release(message, tag, path, &mut self.core, now),
         }
     }
 }

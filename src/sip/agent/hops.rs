@@ -121,40 +121,72 @@ impl Core {
 
     /// A hop failed; `seconds` is the rest that it asked for.
     pub(super) fn hop_failed(&mut self, path: Path, seconds: u32, now: Instant) {
-        let trunks = self.trunks_by(path);
-        if trunks.is_empty() {
-            return;
-        }
         let rest = match seconds {
             0 => REST,
             seconds => Duration::from_secs(u64::from(seconds)).min(REST),
         };
         let until = now + rest;
-        let asked = false;
-        match self.hops.rest_mut(path) {
-            Some(rest) => *rest = Rest { until, asked },
-            None => {
-                self.hops.resting.push((path, Rest { until, asked }));
-                self.count("sip_hops", "failed");
+        let Some(known) = self.rest_hop(path, until, now) else {
+            return;
+        };
+        if !known {
+            self.count("sip_hops", "failed");
+        }
+        self.emit(Output::HopNews(path, Some(until)));
+    }
+
+    /// What another agent's calls have met with: until when a hop rests, or that it does not.
+    pub(super) fn hop_news(&mut self, path: Path, until: Option<Instant>, now: Instant) {
+        match until {
+            Some(until) => {
+                self.rest_hop(path, until, now);
             }
+            None => {
+                self.end_rest(path, now);
+            }
+        }
+    }
+
+    /// Whether it rested before; `None`: it is no hop of ours.
+    fn rest_hop(&mut self, path: Path, until: Instant, now: Instant) -> Option<bool> {
+        let trunks = self.trunks_by(path);
+        if trunks.is_empty() {
+            return None;
+        }
+        let asked = false;
+        let known = self
+            .hops
+            .rest_mut(path)
+            .map(|rest| *rest = Rest { until, asked });
+        if known.is_none() {
+            self.hops.resting.push((path, Rest { until, asked }));
         }
         for id in trunks {
             self.arm(until, Timer::Hops(id));
             self.tell_hops(id, now);
         }
+        Some(known.is_some())
     }
 
     /// Something was heard of a hop.
     pub(super) fn hop_heard(&mut self, path: Path, now: Instant) {
+        if self.end_rest(path, now) {
+            self.count("sip_hops", "back");
+            self.emit(Output::HopNews(path, None));
+        }
+    }
+
+    /// Whether it rested.
+    fn end_rest(&mut self, path: Path, now: Instant) -> bool {
         let before = self.hops.resting.len();
         self.hops.resting.retain(|(of, _)| *of != path);
         if self.hops.resting.len() == before {
-            return;
+            return false;
         }
-        self.count("sip_hops", "back");
         for id in self.trunks_by(path) {
             self.tell_hops(id, now);
         }
+        true
     }
 
     /// What the DNS says of a target now; calls that are up keep the addresses that they have.

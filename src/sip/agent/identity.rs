@@ -1,6 +1,7 @@
 //! Who calls, as the trunk's trust rule has it (sip-bridging 1, 2; RFC 3325, RFC 3323).
 
 use crate::call::event::Identity;
+use crate::sip::codec;
 use crate::sip::message::{Header, Message, NameAddr, Uri};
 
 /// Longest user part or display name that is taken over.
@@ -26,7 +27,7 @@ pub(super) fn read(invite: &Message, trusted: bool) -> Identity {
             ..Identity::default()
         };
     };
-    let user = Uri::parse(from.uri).map_or(String::new(), |uri| user_text(uri.user));
+    let user = Uri::parse(from.uri).map_or(String::new(), |uri| user_of(&uri));
     Identity {
         user: user.into(),
         display_name: display(&from),
@@ -43,7 +44,7 @@ fn asserted(invite: &Message) -> Option<(String, NameAddr<'_>)> {
         .all(Header::PAssertedIdentity)
         .filter_map(NameAddr::parse)
     {
-        let user = Uri::parse(name.uri).map_or(String::new(), |uri| user_text(uri.user));
+        let user = Uri::parse(name.uri).map_or(String::new(), |uri| user_of(&uri));
         if is_telephone(&user) {
             return Some((user, name));
         }
@@ -82,9 +83,28 @@ fn is_anonymous(from: &NameAddr<'_>) -> bool {
     })
 }
 
-/// A user part as text: without parameters, percent-decoded, without control characters, bounded.
-pub(super) fn user_text(user: &str) -> String {
-    let user = user.split(';').next().unwrap_or_default();
+/// Who a URI names: its user part or `tel` number, as text. A local number whose `phone-context` is a
+/// global one is within that (RFC 3966 §5.1.5); a context that is a domain name says nothing here.
+pub(super) fn user_of(uri: &Uri<'_>) -> String {
+    let (user, params) = match uri.user.find(';') {
+        Some(at) => uri.user.split_at(at),
+        None if uri.scheme == "tel" => (uri.user, uri.params),
+        None => (uri.user, ""),
+    };
+    let number = text(user);
+    if number.starts_with('+') || !is_telephone(&number) {
+        return number;
+    }
+    let context = codec::param(params, "phone-context").map(text);
+    match context.filter(|context| context.starts_with('+') && is_telephone(context)) {
+        Some(context) => printable(&format!("{context}{number}")),
+        None => number,
+    }
+}
+
+/// Percent-decoded and bounded. What cannot be printed is kept as a mark, or it would make one
+/// number of another.
+fn text(user: &str) -> String {
     let mut bytes = Vec::with_capacity(user.len());
     let mut rest = user.as_bytes();
     while let Some((first, tail)) = rest.split_first() {
@@ -96,7 +116,12 @@ pub(super) fn user_text(user: &str) -> String {
             bytes.push(*first);
         }
     }
-    printable(&String::from_utf8_lossy(&bytes))
+    let text = String::from_utf8_lossy(&bytes);
+    let marked = |character: char| match character.is_control() {
+        true => char::REPLACEMENT_CHARACTER,
+        false => character,
+    };
+    text.chars().map(marked).take(LONGEST).collect()
 }
 
 fn hex_byte(digits: &[u8]) -> Option<u8> {

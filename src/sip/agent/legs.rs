@@ -11,7 +11,7 @@ use super::session::Session;
 use super::sources::Source;
 use super::{LegEvent, Output, Settings, SipCommand, learning};
 use crate::call::event::{Cause, Dial, DialFailure, Fork};
-use crate::domain::{CallKey, Side};
+use crate::domain::{CallKey, Side, TrunkId};
 use crate::sip::dialog::Tag;
 use crate::sip::guard::{Echo, Guard, Verdict};
 use crate::sip::message::{Message, Method, Path};
@@ -51,7 +51,7 @@ impl Legs {
         core: &mut Core,
         now: Instant,
     ) -> Self {
-        let tag = Tag::draw(&mut *core.entropy);
+        let tag = core.tag(message.call_id());
         let trunk = match core.sources.find(path.remote.ip()) {
             Source::Inbound(trunk) => Some(trunk),
             Source::Peer | Source::Unknown => None,
@@ -134,6 +134,11 @@ impl Legs {
             core.part(address, now);
         }
         core.emit(Output::Gone(self.key, self.last));
+    }
+
+    /// The trunk of a side, if one is known.
+    pub(super) fn trunk(&self, side: Side) -> Option<TrunkId> {
+        self.peers.trunk(side)
     }
 
     /// Whether an end of the call is there: only from there are messages of its dialogs taken.

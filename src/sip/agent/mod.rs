@@ -31,6 +31,7 @@ mod caller_early;
 mod caller_id;
 mod caller_leg;
 mod calls;
+mod certified;
 mod challenge;
 mod compose;
 mod core;
@@ -55,6 +56,7 @@ mod session;
 mod settings;
 mod shedding;
 mod sources;
+mod strays;
 #[cfg(test)]
 mod tests;
 mod transports;
@@ -68,6 +70,7 @@ use super::transaction::{self, TransactionId};
 use crate::call::event::{Cause, Invite, LegEvent, SipCommand};
 use crate::domain::{CallKey, Now, Side, TrunkId};
 use crate::sip::dialog::Tag;
+use crate::sip::digest::Gate;
 use crate::sip::steering::Shard;
 use bytes::Bytes;
 use compose::Refusal;
@@ -100,6 +103,8 @@ pub enum Input {
     Draining(bool),
     /// What the DNS says of a target: its hops in the order of their ranks; none: it has none.
     Hops(Box<(locate::Target, Vec<locate::Hop>)>),
+    /// Another worker's [`Output::HopNews`].
+    HopNews(Path, Option<Instant>),
     /// A datagram came that is an INVITE and has waited for too long: 503 with Retry-After, unless
     /// it belongs to a call that is there.
     Shed(Bytes, Path),
@@ -130,6 +135,9 @@ pub enum Output {
         usable: usize,
         v6: Option<bool>,
     },
+    /// A hop rests until then, for its requests failed; or was heard of again. For the agents of
+    /// other workers, which have the same hops.
+    HopNews(Path, Option<Instant>),
     /// The guard found something: header or part, and what was done.
     GuardHit(CallKey, Box<str>),
     /// Something to count (name, label).
@@ -205,6 +213,13 @@ impl Agent {
         self
     }
 
+    /// The same agent with a gate whose key and memory it shares with the other workers.
+    #[must_use]
+    pub fn behind(mut self, gate: Gate) -> Self {
+        self.core.gate = Some(Box::new(gate));
+        self
+    }
+
     /// Whether new calls may come from there.
     pub fn is_inbound(&mut self, address: IpAddr) -> bool {
         matches!(self.core.sources.find(address), Source::Inbound(_))
@@ -217,6 +232,7 @@ impl Agent {
         self.forget_parted(now.mono);
         match input {
             Input::Datagram(bytes, path) => self.on_datagram(bytes, path, false, now),
+            Input::HopNews(path, until) => self.core.hop_news(path, until, now.mono),
             Input::Shed(bytes, path) => self.on_datagram(bytes, path, true, now),
             Input::Broken(error, path) => self.on_broken(&error, path),
             Input::PathFailed(path) => {
@@ -286,6 +302,15 @@ impl Agent {
         self.core.sources.find(address) != Source::Unknown
     }
 
+    /// The inbound trunk at an address, if there are others beside it.
+    #[must_use]
+    pub fn sharer(&self, address: IpAddr) -> Option<TrunkId> {
+        match self.core.sources.find(address) {
+            Source::Inbound(trunk) if self.core.sources.has_several() => Some(trunk),
+            _ => None,
+        }
+    }
+
     /// Whether strangers get an answer.
     #[must_use]
     pub fn answers_strangers(&self) -> bool {
@@ -330,6 +355,9 @@ impl Agent {
         match codec::first_line_peek(&datagram) {
             Peek::Request(method) => self.on_raw_request(method, (datagram, path), shed, now),
             Peek::Response => match codec::parse(datagram) {
+                Ok(message) if !self.core.transactions.fits(&message) => {
+                    self.core.count("sip_dropped", "unfit-response");
+                }
                 Ok(message) if self.is_heard(&message, path) => self.receive(message, path, now),
                 Ok(_) => self.core.count("sip_dropped", "foreign-response"),
                 Err(_) => self.core.count("sip_dropped", "malformed-response"),
@@ -351,21 +379,16 @@ impl Agent {
     ) {
         let source = self.core.sources.find(path.remote.ip());
         if source == Source::Unknown {
-            return self.on_unknown(&datagram, path);
+            return self.on_unknown(method, &datagram, path);
         }
-        let shedding = shed || self.draining || self.core.transactions.is_full();
+        if self.lacks_certificate(source, path) {
+            return self.refuse_uncertified(method, &datagram, path);
+        }
         let may_call = method == Method::Invite && matches!(source, Source::Inbound(_));
-        if shedding
-            && may_call
+        let shedding = self.shedding(shed).filter(|_| may_call);
+        if let Some(reason) = shedding
             && let Some(call_id) = self.may_be_shed(&datagram)
         {
-            let reason = if self.draining {
-                "draining"
-            } else if shed {
-                "overloaded"
-            } else {
-                "table-full"
-            };
             return self.shed(&datagram, (call_id, reason), path, now.mono);
         }
         if method == Method::Ack && self.is_ack_of_shed(&datagram, now.mono) {
@@ -373,12 +396,18 @@ impl Agent {
         }
         match codec::parse(datagram.clone()) {
             Ok(message) if !self.is_welcome(source, &message, path) => {
-                self.on_unknown(&datagram, path);
+                self.on_unknown(method, &datagram, path);
             }
             Ok(message) if self.is_party(&message, path) == Some(false) => {
                 self.turn_away(&message, path);
             }
-            Ok(message) => self.receive(message, path, now),
+            Ok(message) => match shedding.filter(|_| self.is_new_call(&message)) {
+                Some(reason) => {
+                    let call_id = message.call_id().as_bytes();
+                    self.shed(&datagram, (call_id, reason), path, now.mono);
+                }
+                None => self.receive(message, path, now),
+            },
             Err(error) => self.refuse_malformed(&error, path),
         }
     }
@@ -445,14 +474,17 @@ impl Agent {
         let tag = Tag::read(message.to_tag());
         let place = tag.and_then(|tag| self.core.dialogs.get(&tag).copied());
         if let Some(place) = place {
-            return Some(self.is_peer(place, path));
+            return Some(self.is_peer(place, path) && self.has_shown(place, path));
         }
         if message.method() != Method::Cancel {
             return None;
         }
         let (id, back) = self.core.transactions.invite_of(message)?;
         Some(match self.core.owners.get(&id) {
-            Some(core::Owner::Invited(key)) => self.is_peer((*key, Side::Caller), path),
+            Some(core::Owner::Invited(key)) => {
+                let place = (*key, Side::Caller);
+                self.is_peer(place, path) && self.has_shown(place, path)
+            }
             _ => {
                 let sources = &self.core.sources;
                 sources.is_same_end(back.remote.ip(), path.remote.ip())
@@ -482,11 +514,19 @@ impl Agent {
 
     /// Nobody's request, or one that only an inbound trunk may bring: dropped or 403
     /// (sip-bridging 1).
-    fn on_unknown(&mut self, datagram: &[u8], path: Path) {
-        if !self.core.settings.refuse_unknown {
+    fn on_unknown(&mut self, method: Method, datagram: &[u8], path: Path) {
+        if !self.core.settings.refuse_unknown || !codec::is_answerable(datagram) {
             return self.core.count("sip_dropped", "unknown-source");
         }
+        if method == Method::Ack {
+            return self.core.count("sip_dropped", "refused-ack");
+        }
         self.core.count("sip_refused", "unknown-source");
+        self.forbid(datagram, path);
+    }
+
+    /// 403, of which nothing is kept.
+    fn forbid(&mut self, datagram: &[u8], path: Path) {
         let tag = Tag::draw(&mut *self.core.entropy).to_string();
         let refusal = codec::refuse(datagram, 403, codec::phrase(403), &[], &tag, path);
         if let Some((bytes, path)) = refusal {

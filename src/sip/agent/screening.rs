@@ -151,8 +151,7 @@ pub(super) fn malformed(phrase: &'static str) -> Refusal {
 }
 
 /// The number dialled: user part of the Request-URI or the `tel` number, percent-decoded, without
-/// parameters.
+/// parameters; a local number within its `phone-context`.
 pub(super) fn dialled(message: &Message) -> String {
-    let user = Uri::parse(message.uri()).map_or("", |uri| uri.user);
-    super::identity::user_text(user)
+    Uri::parse(message.uri()).map_or(String::new(), |uri| super::identity::user_of(&uri))
 }

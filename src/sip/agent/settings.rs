@@ -32,6 +32,9 @@ pub struct Trunk {
     pub id: TrunkId,
     /// Requests from these addresses are its (address, prefix length); empty for outbound only.
     pub sources: Vec<(IpAddr, u8)>,
+    /// Its requests are taken by TLS alone, whose connections have shown a certificate
+    /// (`tls.require_client_cert`).
+    pub certified: bool,
     /// Where its requests go; `None` for inbound only.
     pub target: Option<Target>,
     /// Its P-Asserted-Identity is believed, and it is given ours.
@@ -60,11 +63,16 @@ impl Trunk {
     /// Whether an address is this trunk's: one of its sources, or its target.
     pub(super) fn has(&self, address: IpAddr) -> bool {
         let address = address.to_canonical();
-        let target = self.target.as_ref();
-        target.is_some_and(|target| target.has(address))
+        self.is_called_at(address)
             || self.sources.iter().any(|(network, length)| {
                 crate::domain::network::contains((network.to_canonical(), *length), address)
             })
+    }
+
+    /// Whether an address is its target's.
+    pub(super) fn is_called_at(&self, address: IpAddr) -> bool {
+        let target = self.target.as_ref();
+        target.is_some_and(|target| target.has(address))
     }
 }
 

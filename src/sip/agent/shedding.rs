@@ -8,13 +8,35 @@
 use super::{Agent, Output, RETRY_AFTER};
 use crate::sip::codec::{self, glance};
 use crate::sip::dialog::Tag;
-use crate::sip::message::{Header, Path};
+use crate::sip::message::{Header, Message, Method, Path};
 use std::time::{Duration, Instant};
 
 /// So long after the last 503 ACKs are looked at for its tag (RFC 3261 §17.1.1.2: 64*T1).
 const ACKS_FOR: Duration = Duration::from_secs(32);
 
 impl Agent {
+    /// Why new INVITEs are refused now, if they are.
+    pub(super) fn shedding(&self, waited: bool) -> Option<&'static str> {
+        if self.draining {
+            return Some("draining");
+        }
+        if waited {
+            return Some("overloaded");
+        }
+        let full = self.core.transactions.is_full();
+        full.then_some("table-full")
+    }
+
+    /// What [`Self::may_be_shed`] says, of an INVITE that has been read: nothing that a glance does
+    /// not see gets past it.
+    pub(super) fn is_new_call(&self, message: &Message) -> bool {
+        message.method() == Method::Invite
+            && message.to_tag().is_empty()
+            && !self
+                .invites
+                .contains_key(&self.hash(message.call_id().as_bytes()))
+    }
+
     /// Call-ID of a new INVITE that may be shed: it belongs to no dialog and repeats nothing.
     pub(super) fn may_be_shed<'a>(&self, datagram: &'a [u8]) -> Option<&'a [u8]> {
         let call_id = glance(datagram).new_call()?;

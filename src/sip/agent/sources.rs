@@ -23,6 +23,8 @@ pub(super) struct Sources {
     exact: HashMap<IpAddr, TrunkId>,
     networks: Vec<(IpAddr, u8, TrunkId)>,
     targets: Vec<IpAddr>,
+    /// Trunks that list addresses.
+    inbound: usize,
     /// Peers of dialogs, with how many dialogs each has.
     peers: HashMap<IpAddr, u32>,
 }
@@ -33,6 +35,8 @@ impl Sources {
         self.exact.clear();
         self.networks.clear();
         self.targets.clear();
+        let inbound = |trunk: &&super::settings::Trunk| !trunk.sources.is_empty();
+        self.inbound = settings.trunks.iter().flatten().filter(inbound).count();
         for trunk in settings.trunks.iter().flatten() {
             for (address, length) in &trunk.sources {
                 let address = address.to_canonical();
@@ -68,6 +72,11 @@ impl Sources {
             return Source::Peer;
         }
         Source::Unknown
+    }
+
+    /// Whether several trunks list addresses.
+    pub(super) const fn has_several(&self) -> bool {
+        self.inbound > 1
     }
 
     /// Whether an outbound trunk's requests go there.

@@ -48,9 +48,9 @@ mod tests;
 
 pub use address::{param, percent_decode};
 pub use framing::{MAX_DATAGRAM, MAX_HEADERS, MAX_LINE};
-pub use glance::{Glance, glance};
+pub use glance::{Asked, Glance, asked, glance};
 pub use names::phrase;
-pub use refusal::{Fault, ParseError, Peek, first_line_peek, refuse};
+pub use refusal::{Fault, ParseError, Peek, first_line_peek, is_answerable, refuse};
 pub use stream::{Part, Stream};
 pub use typed::typed;
 pub use via::{reply_path, top_via};
@@ -196,6 +196,10 @@ fn check(datagram: &Bytes, frame: Frame) -> Result<Message, Fault> {
     let (from, to) = (find(Header::From)?, find(Header::To)?);
     let from_tag = tag_of(text, from, Header::From)?;
     let to_tag = tag_of(text, to, Header::To)?;
+    // RFC 3261 §8.1.1.3. Without it two requests of one Call-ID could not be told apart.
+    if matches!(start, Start::Request { .. }) && from_tag.range().is_empty() {
+        return Err(malformed(Header::From));
+    }
     check_max_forwards(&start, method, find(Header::MaxForwards)?)?;
     find(Header::ContentType)?;
     let body = body_of(datagram, frame.body_start, find(Header::ContentLength)?)?;

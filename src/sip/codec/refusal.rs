@@ -232,6 +232,27 @@ pub fn refuse(
     Some((writer.finish(None), path.unwrap_or(received)))
 }
 
+/// Whether a request has all that its answer must repeat (RFC 3261 §8.2.6.2): an answer without would
+/// belong to nothing.
+#[must_use]
+pub fn is_answerable(datagram: &[u8]) -> bool {
+    const REPEATED: [Header; 5] = [
+        Header::Via,
+        Header::From,
+        Header::To,
+        Header::CallId,
+        Header::CSeq,
+    ];
+    let mut seen = [false; REPEATED.len()];
+    for (name, _) in lines(datagram) {
+        let place = REPEATED.iter().position(|one| *one == name);
+        if let Some(seen) = place.and_then(|place| seen.get_mut(place)) {
+            *seen = true;
+        }
+    }
+    seen.into_iter().all(|seen| seen)
+}
+
 /// Echoes one Via line; the first value of all gets `received` and decides the way back.
 fn echo_via(writer: &mut Writer, value: &str, received: Path, path: &mut Option<Path>) {
     for element in elements(value).filter(|element| !element.is_empty()) {

@@ -14,6 +14,7 @@
 
 pub mod reliable;
 mod route;
+mod seal;
 pub mod session_timer;
 #[cfg(test)]
 mod tests;
@@ -23,6 +24,7 @@ use crate::sip::message::{Header, Message, NameAddr, Path, Transport};
 pub use token::{Entropy, Tag, branch, call_id, letters, of_letters};
 
 pub use route::RouteSet;
+pub use seal::Seal;
 
 /// One dialog, confirmed or about to be.
 #[derive(Debug)]

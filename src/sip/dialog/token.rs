@@ -38,12 +38,13 @@ impl std::fmt::Display for Tag {
 }
 
 fn write_letters(value: u64, f: &mut impl std::fmt::Write) -> std::fmt::Result {
-    for shift in (0..16u32).rev() {
+    let mut text = [0; 16];
+    for (shift, place) in (0..16u32).rev().zip(&mut text) {
         let nibble = usize::try_from((value >> (shift * 4)) & 15).unwrap_or(0);
-        let letter = LETTERS.get(nibble).copied().unwrap_or(b'b');
-        f.write_char(char::from(letter))?;
+        *place = LETTERS.get(nibble).copied().unwrap_or(b'b');
     }
-    Ok(())
+    // In one piece: what takes it looks at each piece for ends of lines. Letters are UTF-8.
+    f.write_str(std::str::from_utf8(&text).unwrap_or_default())
 }
 
 /// Adds a number to a text, as sixteen letters.

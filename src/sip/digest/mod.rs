@@ -22,6 +22,7 @@
 
 mod challenge;
 mod credentials;
+mod memory;
 mod nonce;
 mod parameters;
 mod verify;
@@ -32,8 +33,10 @@ mod tests;
 
 pub use challenge::{Challenge, challenges};
 pub use credentials::{Answer, Credentials, Fault, find};
+pub use memory::{Guesser, Memory, NonceId, OwnMemory};
 pub use nonce::{Freshness, Nonces};
 pub use verify::{Account, Gate, Verdict};
+pub use window::Use;
 
 use md5::{Digest as _, Md5};
 use std::fmt;

@@ -1,21 +1,14 @@
 //! Whether a request's credentials are right: theirs for us (RFC 3261 §22.1, §22.4).
 
+use super::memory::{Memory, OwnMemory};
 use super::nonce::{Freshness, Nonces};
-use super::window::{Use, Window};
+use super::window::Use;
 use super::{Algorithm, Challenge, Counted, Credentials, Fault, Figures, Password, same};
 use crate::sip::codec::percent_decode;
 use crate::sip::dialog::Entropy;
 use crate::sip::message::{Header, Message, Uri};
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
-
-/// Wrong passwords of one name from one address within [`GUESSES_FOR`]; beyond it credentials of
-/// that name from there are not looked at.
-const MOST_GUESSES: u32 = 10;
-const GUESSES_FOR: Duration = Duration::from_secs(10);
-/// Most names and addresses whose wrong passwords are counted.
-const MOST_GUESSERS: usize = 4096;
+use std::time::Instant;
 
 /// What a trunk's requests must prove: theirs for us.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -66,20 +59,19 @@ impl Verdict {
 /// Looks at credentials and makes challenges, for all trunks of one worker.
 pub struct Gate {
     nonces: Nonces,
-    window: Window,
-    /// Wrong passwords, by address and name (of the configured ones; others count together), with
-    /// when the first came.
-    guesses: BTreeMap<(IpAddr, Option<u16>), (Instant, u32)>,
+    memory: Box<dyn Memory>,
 }
 
 impl Gate {
-    /// With a key that is drawn now.
+    /// By itself, with a key that is drawn now.
     pub fn draw(entropy: &mut dyn Entropy, now: Instant) -> Self {
-        Self {
-            nonces: Nonces::draw(entropy, now),
-            window: Window::default(),
-            guesses: BTreeMap::new(),
-        }
+        Self::new(Nonces::draw(entropy, now), Box::<OwnMemory>::default())
+    }
+
+    /// With a key and a memory that several workers may have in common.
+    #[must_use]
+    pub fn new(nonces: Nonces, memory: Box<dyn Memory>) -> Self {
+        Self { nonces, memory }
     }
 
     /// Looks at a request outside dialogs from a trunk and address.
@@ -101,11 +93,11 @@ impl Gate {
             .iter()
             .position(|(user, _)| **user == *credentials.user);
         let guesser = (address, place.and_then(|place| u16::try_from(place).ok()));
-        if self.is_guessing(guesser, now) {
+        if self.memory.is_guessing(guesser, now) {
             return Verdict::Guessing;
         }
         if !is_right(&credentials, account, (method, request.uri())) {
-            self.note_guess(guesser, now);
+            self.memory.note_guess(guesser, now);
             return Verdict::Wrong;
         }
         // Only now: a count that nobody has proved must not use up the owner's.
@@ -114,7 +106,7 @@ impl Gate {
             return Verdict::Stale;
         };
         let horizon = self.nonces.horizon(now);
-        match self.window.take((made, id), credentials.count, horizon) {
+        match self.memory.take((made, id), credentials.count, horizon) {
             Use::First => Verdict::Accepted,
             Use::Again => Verdict::Replayed,
             Use::Forgotten => Verdict::Stale,
@@ -141,29 +133,6 @@ impl Gate {
             qop: true,
             stale,
         })
-    }
-
-    fn is_guessing(&mut self, guesser: (IpAddr, Option<u16>), now: Instant) -> bool {
-        let Some((since, count)) = self.guesses.get(&guesser).copied() else {
-            return false;
-        };
-        if now.saturating_duration_since(since) >= GUESSES_FOR {
-            self.guesses.remove(&guesser);
-            return false;
-        }
-        count >= MOST_GUESSES
-    }
-
-    fn note_guess(&mut self, guesser: (IpAddr, Option<u16>), now: Instant) {
-        if self.guesses.len() >= MOST_GUESSERS && !self.guesses.contains_key(&guesser) {
-            self.guesses
-                .retain(|_, (since, _)| now.saturating_duration_since(*since) < GUESSES_FOR);
-            if self.guesses.len() >= MOST_GUESSERS {
-                self.guesses.pop_first();
-            }
-        }
-        let (_, count) = self.guesses.entry(guesser).or_insert((now, 0));
-        *count = count.saturating_add(1);
     }
 }
 

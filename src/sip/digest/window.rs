@@ -3,16 +3,14 @@
 
 use std::collections::BTreeMap;
 
-/// Most nonces that are remembered. Beyond it the oldest goes, and with it every nonce of its age
-/// or older is stale: what is forgotten is never believed again.
-const MOST: usize = 16_384;
-
 /// Counts below the highest that may still come, out of order.
 const WIDTH: u32 = 64;
 
 /// The nonces in use, by when they were made.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Window {
+    /// Most that are remembered.
+    most: usize,
     used: BTreeMap<(u64, u64), Counts>,
     /// Nonces made up to then are no longer told from replays.
     floor: Option<u64>,
@@ -27,7 +25,7 @@ struct Counts {
 
 /// What a count is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Use {
+pub enum Use {
     /// It has not come before.
     First,
     /// It has, or nobody can say any more.
@@ -37,6 +35,15 @@ pub(super) enum Use {
 }
 
 impl Window {
+    /// Of so many nonces.
+    pub(super) const fn new(most: usize) -> Self {
+        Self {
+            most,
+            used: BTreeMap::new(),
+            floor: None,
+        }
+    }
+
     /// Takes one use of a nonce that has proved to be right, and says whether it is the first.
     pub(super) fn take(&mut self, (made, id): (u64, u64), count: u32, horizon: u64) -> Use {
         self.used = self.used.split_off(&(horizon, 0));
@@ -53,7 +60,7 @@ impl Window {
                 seen: 1,
             },
         );
-        if self.used.len() > MOST
+        if self.used.len() > self.most
             && let Some(((oldest, _), _)) = self.used.pop_first()
         {
             self.floor = Some(oldest);
@@ -95,9 +102,11 @@ impl Counts {
 mod tests {
     use super::*;
 
+    const MOST: usize = 1000;
+
     #[test]
     fn counts_come_once_in_any_order_within_the_window() {
-        let mut window = Window::default();
+        let mut window = Window::new(MOST);
         let mut take = |count| window.take((5, 1), count, 0);
         assert_eq!(take(1), Use::First);
         assert_eq!(take(1), Use::Again);
@@ -114,7 +123,7 @@ mod tests {
 
     #[test]
     fn what_is_forgotten_for_want_of_room_is_not_believed() {
-        let mut window = Window::default();
+        let mut window = Window::new(MOST);
         for made in 0..=MOST as u64 {
             assert_eq!(window.take((made, 9), 1, 0), Use::First);
         }
@@ -126,7 +135,7 @@ mod tests {
 
     #[test]
     fn what_has_expired_takes_no_room() {
-        let mut window = Window::default();
+        let mut window = Window::new(MOST);
         window.take((10, 1), 1, 0);
         window.take((20, 1), 1, 0);
         window.take((30, 1), 1, 25);

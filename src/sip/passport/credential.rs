@@ -15,6 +15,13 @@ const LONGEST_CHAIN: usize = 8;
 /// `id-pe-TNAuthList` (RFC 8226 §9).
 const TN_AUTH_LIST: &str = "1.3.6.1.5.5.7.1.26";
 
+/// Whether a certificate says for which numbers it signs (RFC 8226 §9).
+#[must_use]
+pub fn is_for_numbers(certificate: &X509Certificate<'_>) -> bool {
+    let mut extensions = certificate.extensions().iter();
+    extensions.any(|one| one.oid.to_id_string() == TN_AUTH_LIST)
+}
+
 /// `anyExtendedKeyUsage`: a certificate for web servers is none for telephone numbers.
 const ANY_USE: &[u8] = &[0x55, 0x1D, 0x25, 0x00];
 

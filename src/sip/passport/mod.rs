@@ -25,7 +25,7 @@ mod sign;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use credential::{Credential, Roots, certificates};
+pub use credential::{Credential, Roots, certificates, is_for_numbers};
 pub use read::{payload, read};
 pub use sign::{Claims, Signer};
 

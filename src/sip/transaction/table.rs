@@ -8,7 +8,8 @@ use super::server::Server;
 use super::timer::{Settings, Timer, Timers, Turn};
 use super::{Counters, Input, Output, TransactionId};
 use crate::sip::codec;
-use crate::sip::message::{Message, Method, Path};
+use crate::sip::dialog::Tag;
+use crate::sip::message::{Header, Message, Method, Path};
 use bytes::Bytes;
 use hashbrown::{DefaultHashBuilder, HashMap, HashTable};
 use std::cmp::Reverse;
@@ -59,6 +60,8 @@ struct Entry {
     merged: bool,
     /// Whether it stands in `unanswered`.
     unanswered: bool,
+    /// What responses to it must repeat; of client transactions.
+    asked: Option<codec::Asked>,
 }
 
 #[derive(Debug)]
@@ -236,6 +239,20 @@ impl Transactions {
         Some(entry.path)
     }
 
+    /// Whether a response can be to what we asked: one Via alone, which is ours (RFC 3261 §8.1.3.3),
+    /// and, where its request is known, that one's CSeq and From tag (§8.2.6.2).
+    #[must_use]
+    pub fn fits(&self, response: &Message) -> bool {
+        let via = response.top_via();
+        let key = key::client(response.method(), via.branch.unwrap_or_default(), &via);
+        let entry = self.find(&key).and_then(|slot| self.arena.get(slot));
+        let asked = entry.and_then(|entry| entry.asked);
+        response.all(Header::Via).nth(1).is_none()
+            && asked.is_none_or(|asked| {
+                asked.cseq == response.cseq() && asked.tag == Tag::read(response.from_tag())
+            })
+    }
+
     /// What was counted so far.
     #[must_use]
     pub fn counters(&self) -> Counters {
@@ -258,7 +275,8 @@ impl Transactions {
             self.outputs.push_back(Output::TransportFailed { id });
             return;
         };
-        self.insert(id, &key, path, None, now, |turn| {
+        let asked = codec::asked(&bytes);
+        self.insert(id, &key, path, (None, asked), now, |turn| {
             if method == Method::Invite {
                 Machine::InviteClient(InviteClient::start(bytes, turn))
             } else {
@@ -332,7 +350,7 @@ impl Transactions {
         let id = self.next_id();
         let reply = codec::reply_path(&message.top_via(), path);
         let merge = key::merge(&message).map(|key| self.hasher.hash_one(key.as_slice()));
-        self.insert(id, &key, reply, merge, now, |turn| {
+        self.insert(id, &key, reply, (merge, None), now, |turn| {
             if method == Method::Invite {
                 Machine::InviteServer(InviteServer::new())
             } else {
@@ -406,7 +424,7 @@ impl Transactions {
         id: TransactionId,
         key: &Key,
         path: Path,
-        merge: Option<u64>,
+        (merge, asked): (Option<u64>, Option<codec::Asked>),
         now: Instant,
         start: impl FnOnce(&mut Turn<'_>) -> Machine,
     ) {
@@ -446,6 +464,7 @@ impl Transactions {
             merge,
             merged,
             unanswered,
+            asked,
         });
         self.by_id.insert(id, slot);
         let arena = &self.arena;

@@ -47,6 +47,10 @@ pub(super) struct Session {
     pub(super) tls: rustls::Connection,
     /// Names of which the peer's certificate must have one; empty: any that its authority signed.
     pub(super) peer_names: std::sync::Arc<[Box<str>]>,
+    /// Who is there; nobody that is known where it is empty.
+    pub(super) trunk: std::sync::Arc<str>,
+    /// The peer must show a certificate.
+    pub(super) required: bool,
 }
 
 pub(super) struct Connection {
@@ -58,6 +62,8 @@ pub(super) struct Connection {
     pub(super) accepted: bool,
     /// Its address was no trunk's when it came.
     pub(super) stranger: bool,
+    /// The trunk that has one fewer for it.
+    pub(super) trunk: Option<u16>,
     stream: Stream,
     out: VecDeque<Bytes>,
     waiting: usize,
@@ -70,10 +76,12 @@ pub(super) struct Connection {
     pub(super) active: Instant,
     /// When the message under way began.
     pub(super) started: Option<Instant>,
-    /// Something whole has come.
+    /// A whole message has come.
     pub(super) heard: bool,
     /// Requests that have no final answer yet, as far as it is seen here.
     pub(super) owed: u32,
+    /// Why TLS was not agreed on.
+    pub(super) why: Option<Box<str>>,
 }
 
 impl Connection {
@@ -91,6 +99,7 @@ impl Connection {
             paths: smallvec::smallvec![path],
             accepted: false,
             stranger: false,
+            trunk: None,
             stream: Stream::default(),
             out: VecDeque::new(),
             waiting: 0,
@@ -102,6 +111,7 @@ impl Connection {
             started: None,
             heard: false,
             owed: 0,
+            why: None,
         }
     }
 
@@ -116,6 +126,17 @@ impl Connection {
         }
         self.paths.push(path);
         true
+    }
+
+    /// The trunk at the far end, as far as it was known when TLS began.
+    pub(super) fn trunk(&self) -> Option<&str> {
+        self.session.as_ref().map(|session| &*session.trunk)
+    }
+
+    /// Whether it came by TLS and need not show a certificate.
+    pub(super) fn is_unproven(&self) -> bool {
+        let session = self.session.as_ref();
+        self.accepted && session.is_some_and(|session| !session.required)
     }
 
     /// Bytes that wait to be sent.
@@ -209,7 +230,8 @@ impl Connection {
                 Err(error) if passes(&error) => return Ok(()),
                 Err(_) => return Err(Ending::Broken),
             };
-            if session.tls.process_new_packets().is_err() {
+            if let Err(error) = session.tls.process_new_packets() {
+                self.why = Some(error.to_string().into());
                 // The alert that says why goes out, if there is room.
                 let _ = session.tls.write_tls(&mut self.socket);
                 // With TLS 1.3 a client learns only now that its certificate was not liked.
@@ -222,6 +244,7 @@ impl Connection {
             self.dirty |= session.tls.wants_write();
             if self.state == State::Handshaking && !session.tls.is_handshaking() {
                 if !super::tls::is_named(&session.tls, &session.peer_names) {
+                    self.why = Some("its certificate has none of tls.peer_names".into());
                     return Err(Ending::Handshake);
                 }
                 self.state = State::Open;
@@ -278,8 +301,8 @@ impl Connection {
             Part::Broken(error) => broken = Some(error),
         });
         self.owed = owed;
+        self.heard |= whole;
         if whole || ping {
-            self.heard = true;
             self.active = now;
             self.started = None;
         }
@@ -403,13 +426,10 @@ impl Connection {
     }
 }
 
-/// A TLS session with bounded buffers.
-pub(super) fn session(
-    mut tls: rustls::Connection,
-    peer_names: std::sync::Arc<[Box<str>]>,
-) -> Box<Session> {
+/// TLS with bounded buffers.
+pub(super) fn bounded(mut tls: rustls::Connection) -> rustls::Connection {
     tls.set_buffer_limit(Some(TLS_BUFFER));
-    Box::new(Session { tls, peer_names })
+    tls
 }
 
 /// Whether a message is a request that gets an answer.

@@ -18,6 +18,7 @@
     )
 )]
 
+mod complaint;
 mod connection;
 mod dialling;
 mod ending;
@@ -33,6 +34,7 @@ pub use tls::{Identity, PeerTls, Tls, TlsSettings};
 use crate::sip::codec::ParseError;
 use crate::sip::message::{Path, Transport};
 use bytes::Bytes;
+use complaint::Complaints;
 use connection::{Connection, State, is_answered, is_final};
 use dialling::Backoffs;
 use epoll::{Epoll, Interest};
@@ -67,7 +69,11 @@ const LISTENERS: u64 = 1 << 63;
 pub struct Limits {
     /// Connections in all.
     pub connections: usize,
-    /// Connections of one address of a trunk.
+    /// Of these, connections that came: what is left is for those that are dialled.
+    pub accepted: usize,
+    /// Connections that came of one trunk that must leave room for others.
+    pub per_trunk: usize,
+    /// Connections of one address of a trunk (one /64 of IPv6).
     pub per_address: usize,
     /// Connections of one address that no trunk lists, where such are taken at all.
     pub per_stranger: usize,
@@ -89,6 +95,8 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             connections: 1024,
+            accepted: 768,
+            per_trunk: 384,
             per_address: 256,
             per_stranger: 4,
             strangers: 64,
@@ -116,6 +124,10 @@ pub enum Standing {
 pub trait Receiver {
     /// Who is at an address.
     fn standing(&mut self, address: IpAddr) -> Standing;
+    /// The trunk at an address, if it must leave room for others.
+    fn trunk(&mut self, _address: IpAddr) -> Option<u16> {
+        None
+    }
     /// A whole message came.
     fn message(&mut self, bytes: Bytes, path: Path);
     /// What came is no message, and nothing that follows it can be told apart.
@@ -139,6 +151,7 @@ pub struct Streams {
     deadlines: BTreeSet<(Instant, u64)>,
     dirty: Vec<u64>,
     failed: VecDeque<Path>,
+    complaints: Complaints,
     counts: [u64; Ending::ALL.len()],
     scratch: Box<[u8]>,
 }
@@ -173,6 +186,7 @@ impl Streams {
             deadlines: BTreeSet::new(),
             dirty: Vec::new(),
             failed: VecDeque::new(),
+            complaints: Complaints::default(),
             counts: [0; Ending::ALL.len()],
             scratch: vec![0; SCRATCH].into_boxed_slice(),
         })
@@ -220,12 +234,23 @@ impl Streams {
         Ok(local)
     }
 
-    /// Puts other certificates and rules in force: connections from now on use them, those that
-    /// are there stay.
-    pub fn reload(&mut self, mut tls: Tls) {
+    /// Puts other certificates and rules in force: connections from now on use them. Those that
+    /// are there stay, but for those that were not asked for a certificate which is required now.
+    pub fn reload(&mut self, mut tls: Tls, now: Instant) {
         tls.keep_located(&self.tls);
         self.tls = tls;
         self.backoffs = Backoffs::default();
+        let tls = &self.tls;
+        let unproven = self.table.numbers(|connection| {
+            let from = connection.paths.first().map(|path| path.remote.ip());
+            connection.is_unproven() && from.is_some_and(|from| tls.requires(from))
+        });
+        for number in unproven {
+            if let Some(connection) = self.table.get(number) {
+                connection.why = Some("a certificate is required now".into());
+            }
+            self.end(number, Ending::Handshake, now);
+        }
     }
 
     /// A target has been found at other addresses: connections there are its.
@@ -479,6 +504,7 @@ impl Streams {
         };
         connection.close();
         self.count(ending);
+        self.complaints.note(&connection, ending, now);
         let dialled = matches!(connection.state, State::Connecting | State::Handshaking);
         for path in &connection.paths {
             self.failed.push_back(*path);
@@ -572,8 +598,13 @@ impl Streams {
         if standing == Standing::Unwanted {
             return Err(Ending::Stranger);
         }
-        if self.table.len() >= self.limits.connections {
+        let limits = &self.limits;
+        if self.table.len() >= limits.connections || self.table.came() >= limits.accepted {
             return Err(Ending::Full);
+        }
+        let trunk = receiver.trunk(address);
+        if trunk.is_some_and(|trunk| self.table.accepted_of(trunk) >= limits.per_trunk) {
+            return Err(Ending::Share);
         }
         let stranger = standing == Standing::Stranger;
         let share = if stranger {
@@ -599,6 +630,7 @@ impl Streams {
         let mut connection = Connection::new(socket, path, state, session, now);
         connection.accepted = true;
         connection.stranger = stranger;
+        connection.trunk = trunk;
         self.enter(connection)
     }
 

@@ -20,13 +20,25 @@ struct Slot {
     connection: Option<Box<Connection>>,
 }
 
+/// Whose share a connection is taken from: an address, but a /64 of IPv6, of which one customer has
+/// all addresses.
+fn site(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => IpAddr::V6((v6.to_bits() & !u128::from(u64::MAX)).into()),
+        v4 => v4,
+    }
+}
+
 #[derive(Default)]
 pub(super) struct Table {
     slots: Vec<Slot>,
     free: Vec<u32>,
     by_path: HashMap<Path, u64>,
-    /// Connections that came, by address.
+    /// Connections that came, by site.
     accepted: HashMap<IpAddr, usize>,
+    /// And by trunk, of those that have a share.
+    by_trunk: HashMap<u16, usize>,
+    came: usize,
     strangers: usize,
     len: usize,
 }
@@ -40,11 +52,17 @@ impl Table {
         self.strangers
     }
 
+    /// Connections that came.
+    pub(super) fn came(&self) -> usize {
+        self.came
+    }
+
     pub(super) fn accepted_from(&self, address: IpAddr) -> usize {
-        self.accepted
-            .get(&address.to_canonical())
-            .copied()
-            .unwrap_or(0)
+        self.accepted.get(&site(address)).copied().unwrap_or(0)
+    }
+
+    pub(super) fn accepted_of(&self, trunk: u16) -> usize {
+        self.by_trunk.get(&trunk).copied().unwrap_or(0)
     }
 
     pub(super) fn count(&self, transport: Transport) -> usize {
@@ -61,6 +79,14 @@ impl Table {
         self.slots
             .iter()
             .filter_map(|slot| slot.connection.as_deref())
+    }
+
+    /// Numbers of those that are meant.
+    pub(super) fn numbers(&self, meant: impl Fn(&Connection) -> bool) -> Vec<u64> {
+        let all = self.slots.iter().zip(0_u32..);
+        all.filter(|(slot, _)| slot.connection.as_deref().is_some_and(&meant))
+            .map(|(slot, place)| number(place, slot.uses))
+            .collect()
     }
 
     pub(super) fn find(&self, path: Path) -> Option<u64> {
@@ -114,8 +140,11 @@ impl Table {
         if connection.accepted
             && let Some(path) = connection.paths.first()
         {
-            let address = path.remote.ip().to_canonical();
-            *self.accepted.entry(address).or_insert(0) += 1;
+            *self.accepted.entry(site(path.remote.ip())).or_insert(0) += 1;
+            self.came += 1;
+            if let Some(trunk) = connection.trunk {
+                *self.by_trunk.entry(trunk).or_insert(0) += 1;
+            }
         }
         self.strangers += usize::from(connection.stranger);
         self.len += 1;
@@ -145,12 +174,10 @@ impl Table {
         if connection.accepted
             && let Some(path) = connection.paths.first()
         {
-            let address = path.remote.ip().to_canonical();
-            if let Some(count) = self.accepted.get_mut(&address) {
-                *count = count.saturating_sub(1);
-                if *count == 0 {
-                    self.accepted.remove(&address);
-                }
+            lower(&mut self.accepted, &site(path.remote.ip()));
+            self.came = self.came.saturating_sub(1);
+            if let Some(trunk) = connection.trunk {
+                lower(&mut self.by_trunk, &trunk);
             }
         }
         self.strangers = self
@@ -158,5 +185,29 @@ impl Table {
             .saturating_sub(usize::from(connection.stranger));
         self.len = self.len.saturating_sub(1);
         Some(connection)
+    }
+}
+
+/// One fewer; none is forgotten.
+fn lower<K: std::hash::Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_site_of_ipv6_is_a_64() {
+        let site = |text: &str| site(text.parse().unwrap());
+        assert_eq!(site("2001:db8::1"), site("2001:db8::ffff:0:0:2"));
+        assert_ne!(site("2001:db8::1"), site("2001:db8:0:1::1"));
+        assert_eq!(site("::ffff:192.0.2.1"), site("192.0.2.1"));
+        assert_ne!(site("192.0.2.1"), site("192.0.2.2"));
     }
 }

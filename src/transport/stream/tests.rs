@@ -8,6 +8,7 @@ const OK: &str = "SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP 127.0.0.1:5999;branch=z9hG4
 /// Who listens to what comes.
 struct Ears {
     standing: Standing,
+    trunk: Option<u16>,
     got: Vec<(Bytes, Path)>,
     broken: Vec<(String, Path)>,
 }
@@ -16,6 +17,7 @@ impl Ears {
     fn new(standing: Standing) -> Self {
         Self {
             standing,
+            trunk: None,
             got: Vec::new(),
             broken: Vec::new(),
         }
@@ -25,6 +27,10 @@ impl Ears {
 impl Receiver for Ears {
     fn standing(&mut self, _: IpAddr) -> Standing {
         self.standing
+    }
+
+    fn trunk(&mut self, _: IpAddr) -> Option<u16> {
+        self.trunk
     }
 
     fn message(&mut self, bytes: Bytes, path: Path) {
@@ -299,9 +305,71 @@ fn a_keepalive_is_answered() {
     world.until(|_| peer.peek(&mut [0; 2]).is_ok_and(|count| count == 2));
     peer.set_nonblocking(false).unwrap();
     assert_eq!(read(&mut peer, 2), "\r\n");
-    // It counts as a sign of life.
+    // It is no message: one must come in time.
     world.later(Duration::from_secs(11));
+    assert_eq!(world.counted, [("header-timeout", 1)]);
+    assert_eq!(world.streams.connections(Transport::Tcp), 0);
+}
+
+/// RFC 5626 §3.5.1.
+#[test]
+fn after_a_message_a_keepalive_is_a_sign_of_life() {
+    let mut world = World::new(Limits::default());
+    let mut peer = world.connect();
+    peer.write_all(format!("{OK}\r\n\r\n").as_bytes()).unwrap();
+    world.until(|world| world.ears.got.len() == 1);
+    peer.set_nonblocking(true).unwrap();
+    world.until(|_| peer.peek(&mut [0; 2]).is_ok_and(|count| count == 2));
+    world.later(Duration::from_secs(300));
     assert_eq!(world.streams.connections(Transport::Tcp), 1);
+}
+
+/// Who fills the table with connections of his own keeps us from no trunk.
+#[test]
+fn connections_that_come_leave_room_for_those_that_are_made() {
+    let mut world = World::new(Limits {
+        connections: 4,
+        accepted: 3,
+        ..Limits::default()
+    });
+    let _came: Vec<TcpStream> = (0..4).map(|_| world.connect()).collect();
+    world.until(|world| world.counted == [("full", 1)]);
+    assert_eq!(world.streams.connections(Transport::Tcp), 3);
+    let there = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = world.path(there.local_addr().unwrap());
+    world.streams.queue(OPTIONS.into(), path, Instant::now());
+    world.streams.flush(Instant::now());
+    let (mut peer, _) = there.accept().unwrap();
+    peer.set_read_timeout(Some(Duration::from_secs(20)))
+        .unwrap();
+    world.until(|world| world.streams.waiting() == 0);
+    assert_eq!(read(&mut peer, OPTIONS.len()), OPTIONS);
+    // No more than there is room for.
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let path = world.path(other.local_addr().unwrap());
+    world.streams.queue(OPTIONS.into(), path, Instant::now());
+    world.until(|world| world.failed == [path]);
+    assert_eq!(world.counted.last(), Some(&("full", 1)));
+}
+
+#[test]
+fn a_trunk_beside_others_leaves_them_half_of_what_may_come() {
+    let mut world = World::new(Limits {
+        per_trunk: 2,
+        ..Limits::default()
+    });
+    world.ears.trunk = Some(7);
+    let mut came: Vec<TcpStream> = (0..3).map(|_| world.connect()).collect();
+    world.until(|world| world.counted == [("share", 1)]);
+    world.ears.trunk = Some(8);
+    came.push(world.connect());
+    world.until(|world| world.streams.connections(Transport::Tcp) == 3);
+    // One that ends makes room for its trunk.
+    came.clear();
+    world.until(|world| world.streams.connections(Transport::Tcp) == 0);
+    world.ears.trunk = Some(7);
+    let _again = [world.connect(), world.connect()];
+    world.until(|world| world.streams.connections(Transport::Tcp) == 2);
 }
 
 #[test]
@@ -473,9 +541,10 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
     let mut caller = secure(tls(ca.identity("x.example"), peer_tls(&ca)));
     let mut callee = secure(tls(ca.identity("gw.example"), peer_tls(&ca)));
     assert!(call(&mut caller, &mut callee).is_empty());
-    callee
-        .streams
-        .reload(tls(ca.identity("wrong.example"), peer_tls(&ca)));
+    callee.streams.reload(
+        tls(ca.identity("wrong.example"), peer_tls(&ca)),
+        Instant::now(),
+    );
     assert!(
         call(&mut caller, &mut callee).is_empty(),
         "the old one holds"
@@ -483,6 +552,71 @@ fn a_reload_changes_what_is_shown_and_leaves_connections_alone() {
     let mut another = secure(tls(ca.identity("x.example"), peer_tls(&ca)));
     assert!(call(&mut another, &mut callee).contains(&"handshake"));
     assert_eq!(callee.ears.got.len(), 2);
+}
+
+#[test]
+fn whoever_was_not_asked_for_a_certificate_goes_when_one_is_required() {
+    let ca = Authority::new();
+    let with = |name: &str, required| {
+        let peer = PeerTls {
+            require_client_cert: required,
+            identity: (name == "x.example").then(|| ca.identity(name)),
+            ..peer_tls(&ca)
+        };
+        tls(ca.identity("gw.example"), peer)
+    };
+    let mut callee = secure(with("gw.example", false));
+    let mut caller = secure(with("x.example", false));
+    assert!(call(&mut caller, &mut callee).is_empty());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
+    callee.until(|callee| callee.counted == [("handshake", 1)]);
+    callee.counted.clear();
+    // The certificate is shown to who asks for it; then the connection stays.
+    caller.until(|caller| caller.counted == [("peer", 1)]);
+    caller.counted.clear();
+    assert!(call(&mut caller, &mut callee).is_empty());
+    callee
+        .streams
+        .reload(with("gw.example", true), Instant::now());
+    assert!(call(&mut caller, &mut callee).is_empty());
+    assert_eq!(callee.streams.connections(Transport::Tls), 1);
+}
+
+/// The narrowest network decides, and where there is none, where a trunk is called.
+#[test]
+fn networks_that_overlap_are_decided_by_the_narrowest() {
+    let ca = Authority::new();
+    let peer = |length, require_client_cert, targets: &[&str]| PeerTls {
+        sources: vec![("127.0.0.0".parse().unwrap(), length)],
+        targets: targets.iter().map(|one| one.parse().unwrap()).collect(),
+        require_client_cert,
+        ..peer_tls(&ca)
+    };
+    let with = |peers| {
+        Tls::new(TlsSettings {
+            server: Some(ca.identity("gw.example")),
+            client_ca: Vec::new(),
+            peers,
+        })
+        .unwrap()
+    };
+    let from = |text: &str| text.parse().unwrap();
+    for turned in [false, true] {
+        let mut peers = vec![
+            peer(24, true, &["192.0.2.1"]),
+            peer(8, false, &["192.0.2.1"]),
+        ];
+        if turned {
+            peers.reverse();
+        }
+        let tls = with(peers);
+        assert!(tls.requires(from("127.0.0.1")));
+        assert!(!tls.requires(from("127.0.1.1")));
+        assert!(tls.requires(from("192.0.2.1")));
+        assert!(!tls.requires(from("192.0.2.2")));
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! TLS of connections: which certificate is shown to whom, and whose is believed (RFC 3261 §26.3,
 //! RFC 5922).
 
-use super::connection::{Session, session};
+use super::connection::{Session, bounded};
 use crate::domain::network::contains;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use rustls::server::WebPkiClientVerifier;
@@ -66,6 +66,7 @@ struct Peer {
     server: Option<Arc<ServerConfig>>,
     client: Option<(Arc<ClientConfig>, ServerName<'static>)>,
     names: Arc<[Box<str>]>,
+    trunk: Arc<str>,
 }
 
 /// Made ready for use.
@@ -118,6 +119,7 @@ impl Tls {
             let names = peer.peer_names.iter().map(|name| name.as_str().into());
             peers.push(Peer {
                 names: names.collect(),
+                trunk: peer.trunk.as_str().into(),
                 settings: peer,
                 server,
                 client,
@@ -145,42 +147,68 @@ impl Tls {
 
     /// TLS for a connection that came from there.
     pub(super) fn accept(&self, from: IpAddr) -> Option<Box<Session>> {
-        let from = from.to_canonical();
-        let peer = self
-            .peers
-            .iter()
-            .filter_map(|peer| Some((peer, peer.settings.covers(from)?)))
-            .max_by_key(|(_, length)| *length)
-            .map(|(peer, _)| peer);
-        let (config, names) = match peer {
-            Some(peer) => (peer.server.as_ref()?, Arc::clone(&peer.names)),
-            None => (self.server.as_ref()?, Arc::default()),
+        let peer = self.at(from);
+        let config = match peer {
+            Some(peer) => peer.server.as_ref()?,
+            None => self.server.as_ref()?,
         };
         let connection = ServerConnection::new(Arc::clone(config)).ok()?;
-        Some(session(connection.into(), names))
+        Some(Box::new(Session {
+            tls: bounded(connection.into()),
+            peer_names: peer.map_or_else(Arc::default, |peer| Arc::clone(&peer.names)),
+            trunk: peer.map_or_else(|| "".into(), |peer| Arc::clone(&peer.trunk)),
+            required: peer.is_some_and(|peer| peer.settings.require_client_cert),
+        }))
+    }
+
+    /// Whether a connection from there must show a certificate.
+    pub(super) fn requires(&self, from: IpAddr) -> bool {
+        self.at(from)
+            .is_some_and(|peer| peer.settings.require_client_cert)
+    }
+
+    /// Who is at an address: the trunk with the narrowest network around it. Where none lists it,
+    /// one that is called there and must show a certificate.
+    fn at(&self, address: IpAddr) -> Option<&Peer> {
+        narrowest(self.peers.iter(), address).or_else(|| {
+            let mut strict = self.peers.iter();
+            strict.find(|peer| peer.settings.require_client_cert && peer.settings.is_at(address))
+        })
     }
 
     /// TLS for a connection to there.
     pub(super) fn dial(&self, to: IpAddr) -> Option<Box<Session>> {
-        let to = to.to_canonical();
-        let exact = self.peers.iter().find(|peer| {
-            let targets = &peer.settings.targets;
-            peer.client.is_some() && targets.iter().any(|target| target.to_canonical() == to)
-        });
-        let peer = exact.or_else(|| {
-            self.peers
-                .iter()
-                .filter(|peer| peer.client.is_some())
-                .find(|peer| peer.settings.covers(to).is_some())
-        })?;
+        let callable = || self.peers.iter().filter(|peer| peer.client.is_some());
+        let exact = callable().find(|peer| peer.settings.is_at(to));
+        let peer = exact.or_else(|| narrowest(callable(), to))?;
         let (config, name) = peer.client.as_ref()?;
         let connection = ClientConnection::new(Arc::clone(config), name.clone()).ok()?;
-        // The name has been checked by the handshake.
-        Some(session(connection.into(), Arc::default()))
+        Some(Box::new(Session {
+            tls: bounded(connection.into()),
+            // The name is checked by the handshake.
+            peer_names: Arc::default(),
+            trunk: Arc::clone(&peer.trunk),
+            required: true,
+        }))
     }
 }
 
+/// The one with the narrowest network around an address.
+fn narrowest<'a>(peers: impl Iterator<Item = &'a Peer>, address: IpAddr) -> Option<&'a Peer> {
+    peers
+        .filter_map(|peer| Some((peer, peer.settings.covers(address)?)))
+        .max_by_key(|(_, length)| *length)
+        .map(|(peer, _)| peer)
+}
+
 impl PeerTls {
+    /// Whether it is called there.
+    fn is_at(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        let mut targets = self.targets.iter();
+        targets.any(|target| target.to_canonical() == address)
+    }
+
     /// Length of the longest network of its that holds an address.
     fn covers(&self, address: IpAddr) -> Option<u8> {
         let address = address.to_canonical();

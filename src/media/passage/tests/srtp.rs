@@ -2,8 +2,11 @@
 
 use super::*;
 use crate::domain::srtp::Suite;
-use crate::media::flow::Crypto;
+use crate::media::flow::{Crypto, Encoding, Manner, Play};
+use crate::media::recording::Recording;
+use crate::rtp::g711::Law;
 use crate::rtp::srtp::{Fault, MAX_MASTER, MasterKey, Receiver, Sender};
+use std::sync::Arc;
 
 const SUITES: [Suite; 2] = [Suite::Cm128Sha1_80, Suite::Gcm128];
 
@@ -281,4 +284,148 @@ fn the_largest_packet_can_be_protected() {
     packet.resize(2048, 0);
     let came = send(&mut passage, Side::Caller, Port::Rtp, &packet, 0).unwrap();
     assert_eq!(came.len(), 2048 + 16);
+}
+
+fn recording() -> Arc<Recording> {
+    let mut file =
+        b"RIFF\0\0\0\0WAVEfmt \x10\0\0\0\x01\0\x01\0\x40\x1f\0\0\x80\x3e\0\0\x02\0\x10\0data"
+            .to_vec();
+    file.extend(32_u32.to_le_bytes());
+    file.extend([0x40; 32]);
+    Arc::new(Recording::read(&file, None).unwrap())
+}
+
+fn play(manner: Manner) -> Option<Box<Play>> {
+    Some(Box::new(Play {
+        id: 1,
+        recording: recording(),
+        manner,
+    }))
+}
+
+const PCMU: Encoding = Encoding::G711(Law::Mu);
+
+#[test]
+fn a_recording_is_laid_over_the_voice_before_it_is_protected() {
+    for suite in SUITES {
+        let mut plain = flow();
+        plain.play = play(Manner::Over([(0, PCMU)].into_iter().collect()));
+        let expected = send(
+            &mut Passage::new(plain.clone(), 0),
+            Side::Callee,
+            Port::Rtp,
+            &rtp(1),
+            0,
+        )
+        .unwrap();
+        assert_ne!(expected, rtp(1));
+        let mut both = secured(suite, true, true);
+        both.play = plain.play;
+        let mut passage = Passage::new(both, 0);
+        let sent = Phone::new(suite, 4, 3).protect(&rtp(1));
+        let came = send(&mut passage, Side::Callee, Port::Rtp, &sent, 0).unwrap();
+        let heard = Phone::new(suite, 2, 1).unprotect(&came).unwrap();
+        assert_eq!(heard, expected, "{suite:?}");
+    }
+}
+
+#[test]
+fn packets_of_our_own_are_protected() {
+    let alone = || Manner::Alone {
+        payload_type: 0,
+        encoding: PCMU,
+        ssrc: 7,
+        sequence: 1,
+        timestamp: 1,
+    };
+    for suite in SUITES {
+        let mut plain = flow();
+        plain.play = play(alone());
+        let mut secure = secured(suite, true, false);
+        secure.play = play(alone());
+        let packet = |flow: Flow| {
+            let mut scratch = Scratch::default();
+            let mut passage = Passage::new(flow, 0);
+            let passed = passage.play(0, &mut scratch).unwrap();
+            passed.bytes.to_vec()
+        };
+        let (plain, came) = (packet(plain), packet(secure));
+        assert!(came.len() > plain.len());
+        assert_eq!(Phone::new(suite, 2, 1).unprotect(&came).unwrap(), plain);
+    }
+}
+
+#[test]
+fn a_fax_is_in_the_clear_and_the_voice_goes_on_where_it_was() {
+    for suite in SUITES {
+        let voice = || {
+            let mut flow = secured(suite, true, true);
+            flow.content.follows = true;
+            flow
+        };
+        let mut passage = Passage::new(voice(), 0);
+        let mut caller = Phone::new(suite, 2, 1);
+        let mut callee = Phone::new(suite, 4, 3);
+        let first = caller.protect(&rtp(65_535));
+        let came = send(&mut passage, Side::Caller, Port::Rtp, &first, 0).unwrap();
+        assert_eq!(callee.unprotect(&came).unwrap(), rtp(65_535));
+        let mut fax = voice();
+        fax.content.fax = true;
+        passage.update(fax, 1);
+        let datagram = [0, 7, 1, 2, 3];
+        let passed = send(&mut passage, Side::Callee, Port::Rtp, &datagram, 2);
+        assert_eq!(passed, Ok(datagram.to_vec()));
+        passage.update(voice(), 3);
+        let again = send(&mut passage, Side::Caller, Port::Rtp, &first, 4);
+        assert_eq!(again, Err(DropReason::SrtpReplay), "what was counted is");
+        // The sequence numbers wrap: the count of that goes on too.
+        let second = caller.protect(&rtp(0));
+        let came = send(&mut passage, Side::Caller, Port::Rtp, &second, 4).unwrap();
+        assert_eq!(callee.unprotect(&came).unwrap(), rtp(0));
+    }
+}
+
+#[test]
+fn who_has_not_the_key_moves_nobody() {
+    let suite = Suite::Cm128Sha1_80;
+    let answered = |remote| {
+        let mut flow = secured(suite, true, false);
+        flow.content.follows = true;
+        flow.caller.rtp = Some(address(remote));
+        flow
+    };
+    let (old, new) = ("127.0.0.1:4000", "127.0.0.1:4010");
+    let mut phone = Phone::new(suite, 2, 1);
+    let mut passage = Passage::new(answered(old), 0);
+    passage.update(answered(new), 10);
+    let forged = from(&mut passage, CALLER, new, &long(1), 20);
+    assert_eq!(forged, Err(DropReason::SrtpAuth));
+    let late = phone.protect(&rtp(1));
+    from(&mut passage, CALLER, old, &late, 30).unwrap();
+    let moved = phone.protect(&rtp(2));
+    from(&mut passage, CALLER, new, &moved, 40).unwrap();
+    let late = phone.protect(&rtp(3));
+    let refused = from(&mut passage, CALLER, old, &late, 50);
+    assert_eq!(refused, Err(DropReason::Source));
+}
+
+#[test]
+fn reports_are_read_in_the_clear() {
+    for suite in SUITES {
+        let mut passage = Passage::new(secured(suite, true, true), 0);
+        let mut caller = Phone::new(suite, 2, 1);
+        let mut callee = Phone::new(suite, 4, 3);
+        let sent = caller.protect(&rtp(1));
+        send(&mut passage, Side::Caller, Port::Rtp, &sent, 0).unwrap();
+        passage.passed(Side::Caller, 24);
+        let mut answer = vec![0x81, 201, 0, 7, 0, 0, 0, 9];
+        answer.extend([
+            0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 8, 0, 0, 0, 0, 0, 0, 0, 0,
+        ]);
+        let sent = callee.protect(&answer);
+        let came = send(&mut passage, Side::Callee, Port::Rtcp, &sent, 31_000).unwrap();
+        assert_eq!(caller.unprotect(&came).unwrap(), answer);
+        let reported = passage.quality().to_callee.reported.unwrap();
+        assert_eq!(reported.jitter_micros, 1_000);
+    }
 }

@@ -494,3 +494,60 @@ fn no_key_of_ours_spells_a_number() {
         }
     }
 }
+
+fn fax(host: &str, port: u16) -> Vec<u8> {
+    // A key in it is nobody's.
+    let crypto = line(1, OTHER_KEY);
+    sdp(&format!(
+        "c=IN IP4 {host}\r\nm=image {port} udptl t38\r\na=T38FaxVersion:0\r\n{crypto}"
+    ))
+}
+
+#[test]
+fn no_fax_on_a_leg_that_requires_srtp() {
+    for (caller, callee) in [
+        (Srtp::Required, Srtp::None),
+        (Srtp::None, Srtp::Required),
+        (Srtp::Required, Srtp::Required),
+    ] {
+        let says = |srtp| match srtp {
+            Srtp::Required => ("RTP/SAVP", line(1, KEY)),
+            _ => ("RTP/AVP", String::new()),
+        };
+        let (protocol, crypto) = says(caller);
+        let offer = caller_says(protocol, &crypto);
+        let (mut call, _) = Secure::offered(caller, callee, &offer).unwrap();
+        let (protocol, crypto) = says(callee);
+        call.answered(&callee_says(protocol, &crypto)).unwrap();
+        for (from, host) in [(Side::Caller, "192.0.2.1"), (Side::Callee, "203.0.113.9")] {
+            let refused = call.bench.describe(from, 1, Role::Offer, &fax(host, 4010));
+            assert_eq!(refused, (None, None), "{caller:?} {callee:?} {from:?}");
+        }
+    }
+}
+
+#[test]
+fn a_fax_is_in_the_clear_and_the_voice_comes_back_by_its_keys() {
+    let offer = caller_says("RTP/SAVP", &line(1, KEY));
+    for (host, port) in [("203.0.113.9", 4012), ("203.0.113.9", 0)] {
+        let (mut call, _) = Secure::offered(Srtp::Offered, Srtp::Offered, &offer).unwrap();
+        let answer = callee_says("RTP/AVP", &line(1, KEY));
+        let (_, before) = call.answered(&answer).unwrap();
+        let taken = fax(host, port);
+        let (offer, answer, flow) = call.again(Side::Caller, &fax("192.0.2.1", 4010), &taken);
+        assert!(flow.content.fax);
+        for body in [&offer, &answer] {
+            assert!(body.contains("m=image ") && !body.contains("crypto"));
+        }
+        assert_eq!(flow.caller.crypto, before.caller.crypto);
+        assert_eq!(flow.callee.crypto, before.callee.crypto);
+        let voice = caller_says("RTP/SAVP", &line(1, KEY));
+        let back = callee_says("RTP/AVP", &line(1, KEY));
+        let (offer, _, flow) = call.again(Side::Caller, &voice, &back);
+        assert!(!flow.content.fax);
+        let ours = crypto(&before.callee).send.key_and_salt();
+        assert_eq!(lines(&offer)[0].2, ours, "the leg is offered what it had");
+        assert_eq!(flow.caller.crypto, before.caller.crypto);
+        assert_eq!(flow.callee.crypto, before.callee.crypto);
+    }
+}

@@ -142,6 +142,106 @@ fn a_request_without_max_forwards_is_400_and_named() {
     world.response(CALLER, 200);
 }
 
+/// RFC 3261 §8.1.1: From has a tag (§8.1.1.3), and nothing that must be there is not.
+#[test]
+fn whatever_request_misses_a_mandatory_part_is_400_and_named() {
+    let untagged = format!("<sip:+{CALLER_NUMBER}@192.0.2.10>");
+    for method in [
+        "INVITE", "OPTIONS", "REGISTER", "MESSAGE", "BYE", "CANCEL", "X-ODD",
+    ] {
+        let draft = || {
+            End::caller()
+                .draft(method)
+                .set("Contact", "<sip:a@192.0.2.10>")
+        };
+        let cases = [
+            (draft().set("From", &untagged), "Malformed From"),
+            (
+                draft().set("From", &format!("{untagged};tag=")),
+                "Malformed From",
+            ),
+            (
+                draft().set("From", &format!("{untagged};etag=a")),
+                "Malformed From",
+            ),
+            (draft().without("From"), "Missing From"),
+            (draft().without("To"), "Missing To"),
+            (draft().without("Call-ID"), "Missing Call-ID"),
+            (draft().without("CSeq"), "Missing CSeq"),
+            (draft().without("Via"), "Missing Via"),
+        ];
+        for (case, phrase) in cases {
+            let mut world = World::new();
+            world.receive(CALLER, case);
+            let (bytes, _) = world.sent.pop_front().unwrap();
+            let start = format!("SIP/2.0 400 {phrase} Header\r\n");
+            assert!(bytes.starts_with(start.as_bytes()), "{method} {bytes:?}");
+            world.quiet();
+        }
+    }
+    // Nobody is told of an ACK's.
+    let mut world = World::new();
+    world.receive(CALLER, End::caller().ack().set("From", &untagged));
+    world.quiet();
+}
+
+/// What cannot be printed does not vanish: with it a number is none.
+#[test]
+fn a_control_character_makes_no_number_of_another() {
+    for odd in ["%00", "%0a", "%7f", "%C2%85", "%FF"] {
+        for user in [format!("+60388880000{odd}"), format!("{odd}+60388880000")] {
+            let mut world = World::new();
+            let from = format!("<sip:{user}@192.0.2.10>;tag=callertag");
+            let invite = End::caller()
+                .invite()
+                .uri(&format!("sip:{user}@203.0.113.1"));
+            world.receive(CALLER, invite.set("From", &from));
+            let (_, invite) = world.invited();
+            for text in [&invite.dialled, &invite.identity.user] {
+                assert!(text.contains(char::REPLACEMENT_CHARACTER), "{text:?}");
+            }
+        }
+    }
+}
+
+/// RFC 3966 §5.1.5.
+#[test]
+fn a_local_number_is_within_its_context() {
+    let cases = [
+        ("tel:388880000;phone-context=+60", "+60388880000"),
+        ("tel:38888-0000;isub=1;Phone-Context=+6-0", "+6-038888-0000"),
+        (
+            "sip:388880000;phone-context=+60@203.0.113.1;user=phone",
+            "+60388880000",
+        ),
+        (
+            "sip:388880000;phone-context=%2B60@203.0.113.1",
+            "+60388880000",
+        ),
+        ("tel:388880000;phone-context=example.com", "388880000"),
+        ("tel:+60388880000;phone-context=+1", "+60388880000"),
+        ("tel:388880000;phone-context=+60x", "388880000"),
+        ("tel:388880000;xphone-context=+60", "388880000"),
+        ("sip:joe;phone-context=+60@203.0.113.1", "joe"),
+        // A parameter of the URI is none of the number's.
+        ("sip:388880000@203.0.113.1;phone-context=+60", "388880000"),
+    ];
+    for (uri, wanted) in cases {
+        let mut world = World::new();
+        let from = format!("<{uri}>;tag=callertag");
+        let asserted = format!("<{uri}>");
+        world.receive(CALLER, End::caller().invite().uri(uri).set("From", &from));
+        let (_, invite) = world.invited();
+        assert_eq!(&*invite.dialled, wanted, "{uri}");
+        assert_eq!(&*invite.identity.user, wanted, "{uri}");
+        let mut world = World::new();
+        let draft = End::caller().invite().add("P-Asserted-Identity", &asserted);
+        world.receive(CALLER, draft);
+        let (_, invite) = world.invited();
+        assert_eq!(&*invite.identity.user, wanted, "{uri}");
+    }
+}
+
 #[test]
 fn a_merged_invite_is_482() {
     let mut world = World::new();
@@ -242,6 +342,17 @@ fn an_unknown_source_gets_nothing_or_403() {
     assert!(!response.to_tag().is_empty());
     world.receive(stranger, End::caller().ack());
     world.quiet();
+    // What its answer would have to repeat is not there: the answer would be nobody's.
+    let counted = world.counted.clone();
+    for name in ["Via", "CSeq", "From", "To", "Call-ID"] {
+        world.receive(stranger, End::caller().invite().without(name));
+        world.quiet();
+        assert_eq!(
+            world.counted.last(),
+            Some(&("sip_dropped", "unknown-source"))
+        );
+    }
+    world.counted = counted;
     // An outbound trunk's address is known, but no inbound trunk lists it.
     let mut callee = End {
         at: CALLEE,
@@ -255,9 +366,11 @@ fn an_unknown_source_gets_nothing_or_403() {
     world.response(CALLEE, 200);
     world.receive(CALLEE, callee.ack());
     world.quiet();
-    let (last, refused) = world.counted.split_last().unwrap();
-    assert_eq!(*last, ("sip_refused", "unknown-source"));
-    assert!(refused.iter().all(|counted| counted == last));
+    // The ACK to a 403 is no second refusal.
+    let of = |counted| world.counted.iter().filter(|one| **one == counted).count();
+    assert_eq!(of(("sip_refused", "unknown-source")), 4);
+    assert_eq!(of(("sip_dropped", "refused-ack")), 2);
+    assert_eq!(world.counted.len(), 6);
     world.pass_millis(64_000);
     assert_eq!(world.agent.alive(), Alive::default());
 }
@@ -285,6 +398,34 @@ fn while_draining_new_calls_are_shed_and_old_ones_are_not() {
     world.receive(CALLER, other.invite());
     world.response(CALLER, 100);
     world.invited();
+}
+
+/// A text in To that only looks like a tag makes no dialog.
+#[test]
+fn no_odd_to_gets_past_draining_or_overload() {
+    let tos = [
+        "<sip:+60388880001@203.0.113.1>;etag=aa",
+        "<sip:+60388880001@203.0.113.1;xtag=aa>",
+        "<sip:+60388880001@203.0.113.1;tag=aa>",
+        "\"tag=aa\" <sip:+60388880001@203.0.113.1>",
+        "\";tag=aa\" <sip:+60388880001@203.0.113.1>",
+        "<sip:+60388880001@203.0.113.1>;x=\";tag=aa\"",
+    ];
+    for (number, to) in tos.into_iter().enumerate() {
+        let mut world = World::new();
+        let mut caller = End::caller();
+        caller.call_id = format!("odd-{number}");
+        let invite: Bytes = caller.invite().set("To", to).into();
+        world.shed(CALLER, invite.clone());
+        let response = world.response(CALLER, 503);
+        assert_eq!(world.counted, [("sip_refused", "overloaded")], "{to}");
+        world.receive(CALLER, caller.ack_failure(&response));
+        world.input(Input::Draining(true));
+        world.receive(CALLER, invite);
+        world.response(CALLER, 503);
+        assert_eq!(world.counted.last(), Some(&("sip_refused", "draining")));
+        world.quiet();
+    }
 }
 
 /// RFC 3261 §8.2.7: who keeps nothing answers the same request with the same tag; the ACK to it

@@ -22,6 +22,7 @@ fn three_trunks() -> Settings {
         account: None,
         login: None,
         identity: IdentityPolicy::Off,
+        certified: false,
         sign: true,
         tls_only: false,
         session_policy: SessionPolicy::default(),
@@ -199,6 +200,35 @@ fn a_response_from_elsewhere_is_dropped() {
     world.quiet();
     world.receive(CALLEE, respond(&invite, 200, "bob").sdp(CALLEE_SDP));
     world.request(CALLEE, Method::Ack);
+    world.quiet();
+}
+
+/// RFC 3261 §8.1.3.3, §8.2.6.2: the branch alone makes no answer.
+#[test]
+fn a_response_that_repeats_its_request_wrongly_is_dropped() {
+    let mut world = World::new();
+    let (_, _, invite) = dialled(&mut world);
+    let from = invite.get(Header::From).unwrap();
+    let other = format!("{}x", from);
+    let short = from.split(";tag=").next().unwrap();
+    for status in [100, 180, 200, 486] {
+        let answer = || respond(&invite, status, "bob").sdp(CALLEE_SDP);
+        let cases = [
+            answer().add("Via", "SIP/2.0/UDP 192.0.2.66;branch=z9hG4bKother"),
+            answer().set("CSeq", "2 INVITE"),
+            answer().set("From", &other),
+            answer().set("From", short),
+        ];
+        for case in cases {
+            world.receive(CALLEE, case);
+            world.quiet();
+            assert_eq!(world.counted.pop(), Some(("sip_dropped", "unfit-response")));
+        }
+    }
+    // A tag is a token: any case will do.
+    let upper = from.replace(invite.from_tag(), &invite.from_tag().to_ascii_uppercase());
+    world.receive(CALLEE, respond(&invite, 180, "bob").set("From", &upper));
+    world.event(Side::Callee);
     world.quiet();
 }
 

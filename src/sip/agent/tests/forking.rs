@@ -156,19 +156,22 @@ fn an_answer_after_a_failure_gets_ack_and_bye() {
     assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), "third");
     world.quiet();
     world.receive(CALLEE, respond(&bye, 200, ""));
-    // A flood of forks gets an ACK each, and a few BYEs.
-    let mut byes = 1;
+    // Of a flood of forks a few get ACK and BYE.
+    let (mut acks, mut byes) = (1, 1);
     for fork in 0..100 {
         let tag = format!("fork{fork}");
         world.receive(CALLEE, respond(&invite, 200, &tag).sdp(CALLEE_SDP));
-        assert_eq!(world.request(CALLEE, Method::Ack).to_tag(), tag);
-        if let Some(bye) = world.next(CALLEE) {
-            assert_eq!(bye.method(), Method::Bye);
+        while let Some(sent) = world.next(CALLEE) {
+            assert_eq!(sent.to_tag(), tag);
+            if sent.method() == Method::Ack {
+                acks += 1;
+                continue;
+            }
             byes += 1;
-            world.receive(CALLEE, respond(&bye, 200, ""));
+            world.receive(CALLEE, respond(&sent, 200, ""));
         }
     }
-    assert_eq!(byes, 16);
+    assert_eq!((acks, byes), (16, 16));
     world.said.clear();
     world.assert_empty();
 }

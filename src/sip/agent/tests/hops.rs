@@ -128,6 +128,29 @@ fn a_503_rests_the_hop_and_a_refusal_does_not() {
 }
 
 #[test]
+fn what_one_worker_meets_with_at_a_hop_the_others_know_and_do_not_tell_again() {
+    let mut one = with(&[CALLEE, SECOND]);
+    let mut other = with(&[CALLEE, SECOND]);
+    let (_, invite) = dial_to(&mut one, CALLEE, 1);
+    one.receive(CALLEE, respond(&invite, 503, "bob"));
+    let [(at, Some(until))] = one.news[..] else {
+        panic!("{:?}", one.news);
+    };
+    assert_eq!(at, path(CALLEE));
+    other.input(Input::HopNews(at, Some(until)));
+    assert_eq!(other.hops.last(), Some(&(OUT, 2, 1)));
+    let (_, invite) = dial_to(&mut other, SECOND, 2);
+    other.receive(SECOND, respond(&invite, 180, "bob"));
+    assert!(other.news.is_empty(), "{:?}", other.news);
+    other.input(Input::HopNews(at, None));
+    assert_eq!(other.hops.last(), Some(&(OUT, 2, 2)));
+    assert!(other.news.is_empty() && !other.counted.contains(&("sip_hops", "failed")));
+    // An address that is no hop of its is nothing to it.
+    other.input(Input::HopNews(path(THIRD), Some(until)));
+    assert_eq!(other.hops.last(), Some(&(OUT, 2, 2)));
+}
+
+#[test]
 fn three_seconds_of_silence_fail_a_hop_and_100_is_enough_of_an_answer() {
     let mut world = with(&[CALLEE, SECOND]);
     let (key, first) = dial_to(&mut world, CALLEE, 1);

@@ -4,6 +4,7 @@
 mod admission;
 mod answering;
 mod cancelling;
+mod certifying;
 mod challenging;
 mod ending;
 mod foreigners;
@@ -21,6 +22,7 @@ mod reliable_callee;
 mod reliable_caller;
 mod routes;
 mod setting_up;
+mod stray_answers;
 mod streaming;
 mod updating;
 mod vouching;
@@ -118,6 +120,7 @@ fn settings() -> Settings {
                 account: None,
                 login: None,
                 identity: IdentityPolicy::Off,
+                certified: false,
                 sign: true,
                 tls_only: false,
                 session_policy: SessionPolicy::default(),
@@ -133,6 +136,7 @@ fn settings() -> Settings {
                 account: None,
                 login: None,
                 identity: IdentityPolicy::Off,
+                certified: false,
                 sign: true,
                 tls_only: false,
                 session_policy: SessionPolicy::default(),
@@ -158,6 +162,8 @@ struct World {
     counted: Vec<(&'static str, &'static str)>,
     /// What was said of trunks' hops: trunk, how many, how many usable.
     hops: Vec<(TrunkId, usize, usize)>,
+    /// What other workers are to know of hops.
+    news: Vec<(Path, Option<Instant>)>,
     /// Where descriptions came from, oldest first.
     peers: Vec<(Side, IpAddr)>,
 }
@@ -177,6 +183,7 @@ impl World {
             said: VecDeque::new(),
             counted: Vec::new(),
             hops: Vec::new(),
+            news: Vec::new(),
             peers: Vec::new(),
         }
     }
@@ -206,6 +213,7 @@ impl World {
                     usable,
                     ..
                 } => self.hops.push((trunk, total, usable)),
+                Output::HopNews(path, until) => self.news.push((path, until)),
                 Output::Peer(_, side, address) => self.peers.push((side, address)),
                 other => self.said.push_back(other),
             }

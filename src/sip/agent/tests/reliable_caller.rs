@@ -179,7 +179,8 @@ fn a_prack_that_acknowledges_nothing_is_481() {
         world.response(CALLER, 481);
     }
     world.receive(CALLER, caller.request("PRACK"));
-    world.response(CALLER, 481);
+    let (bytes, _) = world.sent.pop_front().unwrap();
+    assert!(bytes.starts_with(b"SIP/2.0 400 Missing RAck Header\r\n"));
     world.receive(CALLER, caller.request("PRACK").set("RAck", &good));
     world.response(CALLER, 200);
     world.receive(CALLER, caller.request("PRACK").set("RAck", &good));
