@@ -47,9 +47,13 @@ MOVED = {
     "leasebridge_resident_memory_bytes": "calls",
     "leasebridge_cpu_seconds_total": "work",
 }
+# A gateway without certificates has none to tell of.
+ELSEWHERE = {"leasebridge_certificate_expiry_timestamp_seconds"}
 # What the scenario below cannot move, and why.
 CONSTANT = {
+    "leasebridge_announcements_total": "moved by announcements, see wire/announcing.py",
     "leasebridge_build_info": "always 1",
+    "leasebridge_certificate_expiry_timestamp_seconds": "stands still; see src/app/certificates.rs",
     "leasebridge_sip_connections": "moved by connections, see wire/stream_cases.py",
     "leasebridge_sip_unsent_bytes": "moved by a peer that does not read, see src/observe/metrics/tests.rs",
     "leasebridge_max_descriptors": "a limit of the process",
@@ -221,7 +225,7 @@ def _(t):
     names = documented()
     exposed = set(re.findall(r"leasebridge_\w+?(?=_bucket|_sum|_count|\{|\b)", " ".join(watch.seen)))
     t.equal(sorted(names ^ (set(MOVED) | set(CONSTANT))), [], "documented or named here, not both")
-    t.equal(sorted(names - exposed), [], "documented and not there")
+    t.equal(sorted(names - exposed), sorted(ELSEWHERE), "documented and not there")
     t.equal(sorted(exposed - names), [], "there and not documented")
     for name in ("leasebridge_build_info", "leasebridge_threads", "leasebridge_max_descriptors"):
         t.check(any(row.startswith(name) and max(v) > 0 for row, v in watch.seen.items()), f"{name} is above 0")
@@ -254,7 +258,7 @@ def _(t):
     g = t.gateway()
     page = g.get("/metrics")[1]
     there = set(re.findall(r"^# TYPE (leasebridge_\w+)", page, re.M))
-    t.equal(sorted(documented() ^ there), [], "documented or there, not both")
+    t.equal(sorted(documented() ^ there), sorted(ELSEWHERE), "documented or there, not both")
     for row in ('leasebridge_trunk_up{trunk="carrier-out"} 1', 'leasebridge_media_ports{network="default",state="free"} 2000',
                 'leasebridge_calls_total{kind="single",outcome="completed",trunk_in="carrier-in",trunk_out="carrier-out"} 0',
                 'leasebridge_sip_events_total{detail="unknown-source",event="sip_dropped"} 0',

@@ -53,7 +53,7 @@ def sound(packets, decode):
 
 def idle(t):
     """No port is out, no flow is there."""
-    used = lambda: re.search(r'^leasebridge_media_ports\{state="used"\} (\S+)$', t.g.get("/metrics")[1], re.M)[1]
+    used = lambda: re.search(r'^leasebridge_media_ports\{network="default",state="used"\} (\S+)$', t.g.get("/metrics")[1], re.M)[1]
     t.becomes(used, "0", "the ports in use")
     t.becomes(lambda: t.g.metric("leasebridge_media_flows"), 0, "the flows")
 
