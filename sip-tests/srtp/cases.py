@@ -265,6 +265,65 @@ def _(t):
     t.equal(t.g.records(1)[0]["q850_cause"], "88", "the cause")
 
 
+def fax(phone, **how):
+    head = phone.describe(**how).split("m=audio", 1)[0]
+    return head + f"m=image {phone.rtp_port} udptl t38\r\na=T38FaxVersion:0\r\n"
+
+
+def until_relayed(one, other, longer):
+    """Sends until the relay has heard of a new description, which it does beside the signalling: what comes is longer by a tag,
+    or it is not. Then lets the rest pass."""
+    for sequence in range(200):
+        packet = struct.pack(">BBHII", 0x80, 8, sequence, 0, 77) + bytes(160)
+        one.phone.rtp.sendto(packet, one.media)
+        got = other.phone.hear(1, 0.05)
+        if got and (len(got[0]) > len(packet)) == longer:
+            other.phone.hear(200, 0.2)
+            return
+    raise Missing(f"{other.phone.host} never heard {one.phone.host}")
+
+
+@case("required: a fax is 488, from either side, and the voice goes on", callee="required")
+def _(t):
+    caller, callee = t.phone("caller"), t.phone("callee")
+    a, b = up(t, caller, callee)
+    for one in (a, b):
+        one.request("INVITE", fax(one.phone, version=2))
+        one.refused(488)
+        sound_passes(t, a, b, first=10 if one is a else 40)
+    hang_up(a, b)
+
+
+@case("offered: a fax is in the clear, and the voice comes back with SRTP", callee="offered")
+def _(t):
+    caller, callee = t.phone("caller"), t.phone("callee")
+    a, b = up(t, caller, callee, answers="RTP/AVP")
+    sound_passes(t, a, b, first=65526)
+    a.request("INVITE", fax(caller, version=2))
+    m = b.expect("INVITE ")
+    t.check("m=image" in m.body and "crypto" not in m.body, f"the offer of a fax: {m.body}")
+    b.reply(200, "OK", fax(callee, version=2), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    until_relayed(a, b, longer=False)
+    for one, other in ((a, b), (b, a)):
+        sent = [bytes([0, number]) + b"T.38" * 9 for number in range(5)]
+        for datagram in sent:
+            one.phone.rtp.sendto(datagram, one.media)
+        t.equal(other.phone.hear(5), sent, "datagrams")
+    a.request("INVITE", caller.describe("RTP/AVP", version=3))
+    m = b.expect("INVITE ")
+    t.check(LINE.findall(m.body)[0] in LINE.findall(b.offered), "another key of ours")
+    b.reply(200, "OK", callee.describe("RTP/AVP", version=3), request=m)
+    a.expect(200)
+    a.ack()
+    b.expect("ACK ")
+    until_relayed(a, b, longer=True)
+    sound_passes(t, a, b, first=10)
+    hang_up(a, b)
+
+
 @case("garbage, replays and strangers are dropped and counted, and the call goes on", caller="required")
 def _(t):
     caller, callee = t.phone("caller"), t.phone("callee")
