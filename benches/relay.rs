@@ -44,6 +44,7 @@ fn passage(source: SourceRule) -> Passage {
         rtcp_mux: false,
         source: source.clone(),
         may_send: true,
+        crypto: None,
     };
     let flow = Flow {
         caller: end(20_000, 4000),

@@ -117,6 +117,11 @@ fn the_descriptions_of_the_corpus_are_rewritten_by_the_allow_list() {
 }
 
 #[test]
+fn the_packets_of_the_corpus_come_back_as_they_were() {
+    replay("fuzz/corpus/srtp", fuzz::srtp::run);
+}
+
+#[test]
 fn only_who_is_described_is_heard_in_each_of_the_corpus() {
     replay("fuzz/corpus/media", fuzz::media::run);
 }

@@ -1,8 +1,10 @@
-//! The whole relay, sockets and all, allocates nothing for a packet.
+//! The whole relay, sockets and all, allocates nothing for a packet, SRTP on both legs included.
 
 use leasebridge::domain::Side;
-use leasebridge::media::flow::{End, Flow, FlowId, Port, PortPair, SourceRule};
+use leasebridge::domain::srtp::Suite;
+use leasebridge::media::flow::{Crypto, End, Flow, FlowId, Port, PortPair, SourceRule};
 use leasebridge::relay::{Relay, RelayConfig, RelayThreads};
+use leasebridge::rtp::srtp::{MAX_GROWTH, MAX_MASTER, MasterKey, Sender};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -57,7 +59,16 @@ fn end(relay: &mut dyn Relay, from: u16, phone: &UdpSocket) -> End {
         rtcp_mux: false,
         source: SourceRule::Exact,
         may_send: true,
+        crypto: None,
     }
+}
+
+fn keys(send: u8, receive: u8) -> Option<Box<Crypto>> {
+    let key = |seed| MasterKey::made(Suite::Cm128Sha1_80, &[seed; MAX_MASTER]);
+    Some(Box::new(Crypto {
+        send: key(send),
+        receive: key(receive),
+    }))
 }
 
 #[test]
@@ -65,7 +76,7 @@ fn a_packet_allocates_nothing() {
     let (threads, mut relays) = RelayThreads::start(&RelayConfig::default(), 1).expect("threads");
     let mut relay = relays.pop().expect("one worker");
     let (caller, callee) = (phone(), phone());
-    let flow = Flow {
+    let mut flow = Flow {
         caller: end(&mut relay, 30_000, &caller),
         callee: end(&mut relay, 31_000, &callee),
         clock_rates: Box::new([8000; 128]),
@@ -75,6 +86,10 @@ fn a_packet_allocates_nothing() {
         silence: Some(Duration::from_secs(60)),
         play: None,
     };
+    // What comes is deciphered, what goes is enciphered by another key.
+    flow.caller.crypto = keys(1, 2);
+    flow.callee.crypto = keys(3, 4);
+    let mut phone = Sender::new(&keys(2, 1).expect("keys").send).expect("a key");
     let to = flow.end(Side::Caller).ports.local(Port::Rtp);
     relay.install(FlowId(1), flow);
     relay.flush(Instant::now());
@@ -83,18 +98,20 @@ fn a_packet_allocates_nothing() {
     while metrics.snapshot().commands < 3 {
         std::thread::yield_now();
     }
-    let mut packet = [0x80u8; 172];
-    packet[1] = 0;
+    let mut packet = [0x80u8; 172 + MAX_GROWTH];
     let mut received = [0u8; 2048];
     let mut exchange = |sequence: u16| {
+        packet[1] = 0;
         packet[2..4].copy_from_slice(&sequence.to_be_bytes());
-        caller.send_to(&packet, to).expect("sent");
+        packet[12..].fill(0x80);
+        let length = phone.protect(&mut packet, 172).expect("room");
+        caller.send_to(&packet[..length], to).expect("sent");
         callee.recv(&mut received).expect("relayed")
     };
     exchange(0);
     let before = ALLOCATIONS.load(Ordering::Relaxed);
     for sequence in 1..PACKETS {
-        assert_eq!(exchange(sequence), 172);
+        assert_eq!(exchange(sequence), 182);
     }
     let after = ALLOCATIONS.load(Ordering::Relaxed);
     assert_eq!(after, before, "allocations in {PACKETS} packets");

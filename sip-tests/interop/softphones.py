@@ -107,6 +107,8 @@ class Softphone:
 
 class Baresip(Softphone):
     CONTROL = 4444
+    # Its name for how it wants SRTP: "srtp-mand" says RTP/SAVP, "srtp" takes it where the other end has it.
+    srtp = None
 
     def be(self, user, transport):
         """Starts it with one account: its user, and the transport that it is reached by."""
@@ -119,11 +121,15 @@ class Baresip(Softphone):
             "module_tmp account.so", "module_app menu.so", "module_app ctrl_tcp.so",
             f"ctrl_tcp_listen {self.ip}:{self.CONTROL}", f"snd_path {self.work}",
         ]
+        if self.srtp:
+            lines.append("module srtp.so")
         if self.tls:
             lines += [f"sip_certificate {self.tls['both']}", f"sip_cafile {self.tls['ca']}"]
         with open(self.path("config"), "w") as f:
             f.write("\n".join(lines) + "\n")
         account = f"<sip:{user}@{self.ip};transport={transport}>;regint=0;answermode=auto;audio_codecs=PCMA/8000/1"
+        if self.srtp:
+            account += f";mediaenc={self.srtp}"
         with open(self.path("accounts"), "w") as f:
             f.write(account + "\n")
         for name in os.listdir(self.work):

@@ -10,6 +10,7 @@ use crate::call;
 use crate::call::context::SingleCallerId;
 use crate::config::{self, Config};
 use crate::domain::numbering::{NumberForm, Plan, calling_code};
+use crate::domain::srtp::Srtp;
 use crate::domain::{Tariff, TrunkId, UnixMillis};
 use crate::media::settings as media;
 use crate::relay::socket::RelayConfig;
@@ -189,6 +190,7 @@ fn agent_trunk(
         login: login(&trunk.digest),
         identity: super::verification::policy(config, trunk),
         sign: trunk.sign,
+        tls_only: trunk.srtp != Srtp::None && !trunk.insecure_srtp,
         session_policy: agent::SessionPolicy {
             expires_seconds: seconds(trunk.session_expires.unwrap_or(config.sip.session_expires)),
             least_seconds: seconds(config.sip.min_se),
@@ -272,6 +274,7 @@ pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
             .map(|cidr| (cidr.address, cidr.length))
             .collect(),
         codecs: CodecList::read(&trunk.codecs).unwrap_or_default(),
+        srtp: trunk.srtp,
     };
     media::Settings {
         networks: networks.collect(),

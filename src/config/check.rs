@@ -4,6 +4,7 @@ use super::reader::Section;
 use super::sip::overlap;
 use super::{Config, Environment, NumberForm, Transport, Trunk};
 use crate::domain::numbering::calling_code;
+use crate::domain::srtp::Srtp;
 use std::net::IpAddr;
 
 /// Descriptors that are open beside ports and connections: store, logs, event loops, listeners.
@@ -12,6 +13,7 @@ const OTHER_DESCRIPTORS: u64 = 128;
 pub(super) fn across(config: &Config, root: &Section<'_>, environment: &Environment<'_>) {
     listeners(config, root);
     targets_have_sockets(config, root);
+    srtp_needs_tls(config, root);
     targets_are_others(config, root);
     ports_for_each_worker(config, root);
     media_and_sip(config, root);
@@ -154,6 +156,36 @@ fn targets_have_sockets(config: &Config, root: &Section<'_>) {
         {
             let message = "require_client_cert needs a \"tls:\" address in sip.listen";
             section.fault("tls", message);
+        }
+    }
+}
+
+/// The keys for SRTP stand in the descriptions: who reads those can listen. Where calls of a trunk
+/// come by another transport all the same, they are refused as they come.
+fn srtp_needs_tls(config: &Config, root: &Section<'_>) {
+    for section in root.sections("trunk", "name") {
+        let name = section.value("name");
+        let Some(name) = name.as_ref().and_then(|value| value.text()) else {
+            continue;
+        };
+        let Some(trunk) = config.trunks.iter().find(|trunk| trunk.name == name) else {
+            continue;
+        };
+        if trunk.srtp == Srtp::None || trunk.insecure_srtp {
+            continue;
+        }
+        let tls = |transport| transport == Transport::Tls;
+        let target = trunk.target.as_ref();
+        if target.is_some_and(|target| !target.transport.is_some_and(tls)) {
+            let message = "its keys would go to the target by a transport that is not TLS: expected \
+                           \"sips:\", transport = \"tls\", or insecure_srtp = true";
+            section.fault("srtp", message);
+        }
+        let mut listen = config.sip.listen.iter();
+        if trunk.direction.brings() && !listen.any(|(listen, _)| tls(listen.transport)) {
+            let message = "sip.listen has no \"tls:\" address, so its keys would come by a transport \
+                           that is not TLS: expected one, or insecure_srtp = true";
+            section.fault("srtp", message);
         }
     }
 }

@@ -3,6 +3,7 @@
 
 use super::keys::KEYS;
 use super::*;
+use crate::domain::srtp::Srtp;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
@@ -674,16 +675,41 @@ fn what_this_version_does_not_do_is_refused_clearly() {
     ] {
         assert_fault(text, expected);
     }
-    for (key, expected) in [
-        ("srtp = \"required\"", "SRTP is not"),
-        ("insecure_srtp = true", "SRTP is not"),
-        ("nat = true", "is not in this version"),
-    ] {
-        assert_fault(&format!("{TRUNKS}{key}\n"), expected);
-    }
+    assert_fault(&format!("{TRUNKS}nat = true\n"), "is not in this version");
     // Their harmless values pass.
     let fine = format!("{TRUNKS}transport = \"udp\"\nsrtp = \"none\"\nrequire_auth = false\n");
     parse(&format!("{fine}[billing]\ncredit_warning = \"0s\"\n")).unwrap();
+}
+
+#[test]
+fn keys_for_srtp_need_tls_or_a_word() {
+    // The last trunk is the outbound one, by UDP.
+    for srtp in ["offered", "required"] {
+        assert_fault(
+            &format!("{TRUNKS}srtp = \"{srtp}\"\n"),
+            "srtp: its keys would go to the target by a transport that is not TLS",
+        );
+        let text = format!("{TRUNKS}srtp = \"{srtp}\"\ninsecure_srtp = true\n");
+        let config = parse(&text).unwrap();
+        assert!(config.trunks[1].insecure_srtp);
+        assert_ne!(config.trunks[1].srtp, Srtp::None);
+        assert_eq!(config.trunks[0].srtp, Srtp::None);
+    }
+    let inbound = TRUNKS.replace(
+        "sources = [\"192.0.2.0/24\"]",
+        "sources = [\"192.0.2.0/24\"]\nsrtp = \"required\"",
+    );
+    assert_fault(
+        &inbound,
+        "srtp: sip.listen has no \"tls:\" address, so its keys would come",
+    );
+    parse(&inbound.replace("srtp =", "insecure_srtp = true\nsrtp =")).unwrap();
+    assert_fault(&format!("{TRUNKS}srtp = \"maybe\"\n"), "srtp: expected");
+    // A name whose transport the DNS says may be told another.
+    let wrong = streamed("target = \"sip:a\"\nsrtp = \"required\"").unwrap_err();
+    assert!(wrong.to_string().contains("that is not TLS"), "{wrong}");
+    let fine = "target = \"sips:a\"\nsrtp = \"required\"\ntls = { ca = \"/ca.pem\" }";
+    assert_eq!(streamed(fine).unwrap().srtp, Srtp::Required);
 }
 
 #[test]

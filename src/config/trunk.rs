@@ -6,6 +6,7 @@ use super::reader::{Found, Section, Value};
 use super::sip::{TRANSPORTS, Transport, parse_host_port};
 use super::tls::TrunkTls;
 use super::value::{Cidr, boolean, cidr, duration, integer, name, word};
+use crate::domain::srtp::Srtp;
 use std::time::Duration;
 
 /// Which way calls go.
@@ -149,6 +150,10 @@ pub struct Trunk {
     pub tls: TrunkTls,
     /// Codecs that may be used, in order of preference; empty: all, as offered.
     pub codecs: Vec<String>,
+    /// SRTP on its legs.
+    pub srtp: Srtp,
+    /// Keys for SRTP may be said over transports that anybody on the way can read.
+    pub insecure_srtp: bool,
     /// Digest authentication, both ways.
     pub digest: Digest,
     /// Its own `identity.policy`.
@@ -183,6 +188,12 @@ const RELIABILITY: &[(&str, Reliability)] = &[
     ("supported", Reliability::Supported),
     ("required", Reliability::Required),
     ("off", Reliability::Off),
+];
+
+const SRTP: &[(&str, Srtp)] = &[
+    ("none", Srtp::None),
+    ("offered", Srtp::Offered),
+    ("required", Srtp::Required),
 ];
 
 fn one(section: &Section<'_>) -> Option<Trunk> {
@@ -245,6 +256,8 @@ fn one(section: &Section<'_>) -> Option<Trunk> {
         media_network: section.read("media_network", super::value::name),
         tls,
         codecs: section.read_list("codecs", codec).unwrap_or_default(),
+        srtp: section.read("srtp", word(SRTP)).unwrap_or_default(),
+        insecure_srtp: section.read("insecure_srtp", boolean).unwrap_or(false),
         digest: digest::read(section, direction.is_none_or(Direction::brings)),
         identity: section.read("identity", word(POLICY)),
         sign: section.read("sign", boolean).unwrap_or(true),
@@ -463,23 +476,9 @@ fn codec(value: &Value<'_>) -> Result<String, String> {
 
 /// What the format knows and this version does not do.
 fn refuse_later(section: &Section<'_>) {
-    for (key, why) in [
-        ("insecure_srtp", "SRTP is not in this version"),
-        (
-            "nat",
-            "is not in this version: media_source = \"latch\" does its part for media",
-        ),
-    ] {
-        if section.read(key, boolean) == Some(true) {
-            section.fault(key, why);
-        }
-    }
-    let srtp = section.read(
-        "srtp",
-        word(&[("none", true), ("offered", false), ("required", false)]),
-    );
-    if srtp == Some(false) {
-        section.fault("srtp", "SRTP is not in this version: expected \"none\"");
+    if section.read("nat", boolean) == Some(true) {
+        let why = "is not in this version: media_source = \"latch\" does its part for media";
+        section.fault("nat", why);
     }
 }
 

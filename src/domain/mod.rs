@@ -7,6 +7,7 @@ pub mod network;
 pub mod number;
 pub mod numbering;
 pub mod record;
+pub mod srtp;
 pub mod time;
 pub mod vouching;
 

@@ -73,12 +73,14 @@ fn tell_session(session: &mut Session, input: session::Input, parts: &mut Parts)
         media,
         ports,
         relay,
+        entropy,
         ..
     } = parts;
     let mut context = session::Context {
         settings: media,
         ports,
         bind: &mut |pair| relay.reserve(pair),
+        random: &mut || entropy.next(),
     };
     session.handle(input, &mut context);
 }

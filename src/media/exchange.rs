@@ -1,11 +1,12 @@
 //! Offer and answer between the legs (RFC 3264): what a side described, and the offer that waits
 //! for its answer.
 
-use super::flow::{Content, Encoding, End, PortPair, SourceRule};
+use super::flow::{Content, Crypto, Encoding, End, PortPair, SourceRule};
 use crate::call::event::Fork;
 use crate::domain::Side;
-use crate::sdp::shape::{Place, place};
-use crate::sdp::{self, Description, Direction, Media, Shape, rewrite};
+use crate::rtp::srtp::MasterKey;
+use crate::sdp::shape::{Place, place, protocol_of_audio};
+use crate::sdp::{self, Description, Direction, Media, OwnCrypto, Protocol, Shape, rewrite};
 use bytes::Bytes;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
@@ -31,6 +32,40 @@ pub struct Remote {
     pub epoch: u32,
     /// Where the SIP message that brought it came from: bounds latching.
     pub peer: Option<IpAddr>,
+    /// Profile of its audio line; through a fax, that of the audio before.
+    pub protocol: Protocol,
+    /// SRTP on its leg; through a fax, that of the audio before.
+    pub srtp: Option<Box<Agreed>>,
+}
+
+/// SRTP as both ends of a leg agreed to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Agreed {
+    /// Number of the line that was chosen.
+    pub tag: u32,
+    /// The two keys.
+    pub keys: Crypto,
+}
+
+/// A key of ours, as a description gives it to a leg's other end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Given {
+    /// Number of its line.
+    pub tag: u32,
+    /// The key.
+    pub key: MasterKey,
+}
+
+impl Given {
+    /// As it is written.
+    #[must_use]
+    pub fn line(&self) -> OwnCrypto<'_> {
+        OwnCrypto {
+            tag: self.tag,
+            suite: self.key.suite(),
+            key_and_salt: self.key.key_and_salt(),
+        }
+    }
 }
 
 impl Remote {
@@ -64,6 +99,11 @@ impl Remote {
             fingerprint,
             epoch: 0,
             peer,
+            protocol: match media.is_fax() {
+                true => Protocol::Avp,
+                false => protocol_of_audio(media)?,
+            },
+            srtp: None,
         })
     }
 
@@ -100,6 +140,7 @@ impl Remote {
                 rule
             },
             may_send: self.may_send_to(other),
+            crypto: self.srtp.as_ref().map(|srtp| Box::new(srtp.keys.clone())),
         }
     }
 }
@@ -117,6 +158,10 @@ pub struct Exchange {
     pub shape: Shape,
     /// Whether the offer as passed on had `a=rtcp-mux`.
     pub mux_offered: bool,
+    /// The keys in the offer as passed on; none: plain RTP alone.
+    pub given: SmallVec<[Given; 1]>,
+    /// The profile of the offer as passed on.
+    pub protocol: Protocol,
     /// The offer as passed on.
     pub sent: Bytes,
     /// Answered for good: only a repeated answer may follow.

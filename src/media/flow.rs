@@ -4,6 +4,7 @@ use super::recording::Recording;
 use crate::domain::{CallQuality, MediaFigures, Side};
 use crate::rtp::g711::Law;
 use crate::rtp::quality::Voice;
+use crate::rtp::srtp::MasterKey;
 use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -40,6 +41,15 @@ pub enum SourceRule {
     },
 }
 
+/// SRTP on a leg: the key that each end sends by.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Crypto {
+    /// Ours.
+    pub send: MasterKey,
+    /// The peer's.
+    pub receive: MasterKey,
+}
+
 /// One leg's end of a flow.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct End {
@@ -55,6 +65,8 @@ pub struct End {
     pub source: SourceRule,
     /// Whether this leg may send RTP by the directions agreed (hold); RTCP passes all the same.
     pub may_send: bool,
+    /// SRTP on this leg; `None`: plain RTP.
+    pub crypto: Option<Box<Crypto>>,
 }
 
 /// A whole flow. An update gives it anew, whole.
@@ -175,6 +187,13 @@ impl Flow {
             Side::Callee => &self.callee,
         }
     }
+
+    /// Whether packets must be deciphered or enciphered on their way, so that nobody but a
+    /// [`super::passage::Passage`] can pass them on.
+    #[must_use]
+    pub const fn has_crypto(&self) -> bool {
+        self.caller.crypto.is_some() || self.callee.crypto.is_some()
+    }
 }
 
 /// Why a packet was not passed on; a metric's label.
@@ -189,11 +208,14 @@ pub enum DropReason {
     Rtcp,
     Send,
     TooLong,
+    SrtpAuth,
+    SrtpReplay,
+    SrtpLimit,
 }
 
 impl DropReason {
     /// All of them; the place is [`Self::index`].
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NoFlow,
         Self::Source,
         Self::NotRtp,
@@ -202,6 +224,9 @@ impl DropReason {
         Self::Rtcp,
         Self::Send,
         Self::TooLong,
+        Self::SrtpAuth,
+        Self::SrtpReplay,
+        Self::SrtpLimit,
     ];
 
     /// Place in a table of counters.
@@ -222,6 +247,9 @@ impl DropReason {
             Self::Rtcp => "rtcp",
             Self::Send => "send",
             Self::TooLong => "too_long",
+            Self::SrtpAuth => "srtp_auth",
+            Self::SrtpReplay => "srtp_replay",
+            Self::SrtpLimit => "srtp_limit",
         }
     }
 }

@@ -31,6 +31,7 @@ pub mod passage;
 pub mod ports;
 pub mod recording;
 pub mod rtcp;
+mod secure;
 pub mod session;
 pub mod settings;
 

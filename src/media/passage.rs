@@ -9,7 +9,9 @@ use super::former::Former;
 use super::gate::{self, Kind, Latch};
 use super::hearing::Hearing;
 use super::rtcp::{self, MAX_COMPOUND};
+use super::secure::Secured;
 use crate::domain::{CallQuality, MediaFigures, Side};
+use crate::rtp::srtp::MAX_GROWTH;
 use crate::rtp::{Header, Stream, extension};
 use playing::{Playing, Turn};
 use std::net::SocketAddr;
@@ -30,13 +32,17 @@ pub struct Passed<'p> {
     pub media: bool,
 }
 
-/// Room for one rebuilt RTCP compound or one packet of a recording; a backend has one for all its
-/// flows.
-pub struct Scratch([u8; MAX_COMPOUND]);
+/// Longest packet that can be protected.
+const MAX_PACKET: usize = 2048;
+const _: () = assert!(MAX_COMPOUND <= MAX_PACKET);
+
+/// Room for one rebuilt RTCP compound, one protected packet or one of a recording; a backend has one
+/// for all its flows.
+pub struct Scratch([u8; MAX_PACKET + MAX_GROWTH]);
 
 impl Default for Scratch {
     fn default() -> Self {
-        Self([0; MAX_COMPOUND])
+        Self([0; MAX_PACKET + MAX_GROWTH])
     }
 }
 
@@ -45,6 +51,8 @@ impl Default for Scratch {
 pub struct Passage {
     flow: Flow,
     latch: Sides<Latch>,
+    /// Where a leg has SRTP.
+    secured: Sides<Option<Box<Secured>>>,
     /// By the side that sends.
     stream: Sides<Stream>,
     packets: Sides<u64>,
@@ -64,6 +72,7 @@ impl Passage {
     pub fn new(flow: Flow, micros: u64) -> Self {
         let playing = playing_of(&flow, micros);
         Self {
+            secured: secured(&flow, Sides::default(), micros),
             flow,
             latch: Sides::default(),
             stream: Sides::default(),
@@ -78,13 +87,14 @@ impl Passage {
         }
     }
 
-    /// Replaces the flow. Counters go on; latched sources survive where their epoch is the same;
-    /// silence counts anew where it did not count before (resume, answer).
+    /// Replaces the flow. Counters go on; latched sources survive where their epoch is the same, and
+    /// what SRTP counts where its keys are; silence counts anew where it did not count before (resume, answer).
     pub fn update(&mut self, flow: Flow, micros: u64) {
         if self.flow.silence.is_none() {
             self.last_heard_micros = micros;
             self.silence_reported = false;
         }
+        self.secured = secured(&flow, std::mem::take(&mut self.secured), micros);
         for side in [Side::Caller, Side::Callee] {
             let latch = self.latch.of(side);
             let former = self.former.of_mut(side);
@@ -124,12 +134,15 @@ impl Passage {
             Side::Caller => (&self.flow.caller, &self.flow.callee),
             Side::Callee => (&self.flow.callee, &self.flow.caller),
         };
+        // A fax is nothing that SRTP could protect: its legs' contexts wait for the voice.
         let fax = self.flow.content.fax;
         let kind = if fax {
             gate::fax(port, packet)?
         } else {
             gate::kind(from, port, packet)?
         };
+        let is_secured = from.crypto.is_some() && !fax;
+        let before = is_secured.then(|| (*self.latch.of(side), *self.former.of(side)));
         let latch = self.latch.of_mut(side);
         let admitted = match self.former.of_mut(side) {
             None => gate::may_send(from, latch, kind, source),
@@ -143,11 +156,65 @@ impl Passage {
             None => gate::destination(to, latch, kind),
             Some(former) => former.destination(to, latch, kind, micros),
         };
+        let secured_to = to.crypto.is_some();
+        let packet = if let Some((latch, former)) = before {
+            match self.unprotect(side, kind, packet, scratch, micros) {
+                Ok(packet) => packet,
+                Err(reason) => {
+                    // Who cannot prove to be the peer is not latched to, and nobody moves by it.
+                    *self.latch.of_mut(side) = latch;
+                    *self.former.of_mut(side) = former;
+                    return Err(reason);
+                }
+            }
+        } else {
+            packet
+        };
         match kind {
             Kind::Rtp if fax => self.fax(side, packet, target, micros),
+            Kind::Rtp if secured_to => {
+                let passed = self.rtp(side, packet, target, micros)?;
+                self.protect(side.other(), passed, scratch)
+            }
             Kind::Rtp => self.rtp(side, packet, target, micros),
             Kind::Rtcp => self.rtcp(side, packet, scratch, target, micros),
         }
+    }
+
+    fn unprotect<'p>(
+        &mut self,
+        side: Side,
+        kind: Kind,
+        packet: &'p mut [u8],
+        scratch: &mut Scratch,
+        micros: u64,
+    ) -> Result<&'p mut [u8], DropReason> {
+        let secured = self.secured.of_mut(side).as_deref_mut();
+        // Without the contexts that the flow asks for nothing passes.
+        let secured = secured.ok_or(DropReason::SrtpLimit)?;
+        let left = secured.unprotect(kind, packet, &mut scratch.0, micros)?;
+        packet.get_mut(..left).ok_or(DropReason::NotRtp)
+    }
+
+    /// Protects an RTP packet that goes to `to`.
+    fn protect<'p>(
+        &mut self,
+        to: Side,
+        passed: Passed<'_>,
+        scratch: &'p mut Scratch,
+    ) -> Result<Passed<'p>, DropReason> {
+        let secured = self.secured.of_mut(to).as_deref_mut();
+        let secured = secured.ok_or(DropReason::SrtpLimit)?;
+        let length = passed.bytes.len();
+        let room = scratch.0.get_mut(..length).ok_or(DropReason::TooLong)?;
+        room.copy_from_slice(passed.bytes);
+        let length = secured.protect(Kind::Rtp, &mut scratch.0, length)?;
+        Ok(Passed {
+            bytes: scratch.0.get(..length).ok_or(DropReason::TooLong)?,
+            port: passed.port,
+            to: passed.to,
+            media: passed.media,
+        })
     }
 
     #[inline]
@@ -223,13 +290,14 @@ impl Passage {
         target: Option<(Port, SocketAddr)>,
         micros: u64,
     ) -> Result<Passed<'p>, DropReason> {
-        let cleaned = rtcp::clean(packet, &self.flow.cname, &mut scratch.0);
+        let room = scratch.0.first_chunk_mut().ok_or(DropReason::Rtcp)?;
+        let cleaned = rtcp::clean(packet, &self.flow.cname, room);
         let removed = match &cleaned {
             Ok(cleaned) => cleaned.removed,
             Err(rejected) => rejected.removed,
         };
         self.guard_hits = self.guard_hits.saturating_add(removed);
-        let length = cleaned.map_err(|_| DropReason::Rtcp)?.length;
+        let mut length = cleaned.map_err(|_| DropReason::Rtcp)?.length;
         let bytes = scratch.0.get(..length).ok_or(DropReason::Rtcp)?;
         self.hearing.report(side, bytes, &self.stream, micros);
         if self.flow.content.pauses {
@@ -238,8 +306,13 @@ impl Passage {
             self.silence_reported = false;
         }
         let (port, to) = target.ok_or(DropReason::NoDestination)?;
+        if self.flow.end(side.other()).crypto.is_some() {
+            let secured = self.secured.of_mut(side.other()).as_deref_mut();
+            let secured = secured.ok_or(DropReason::SrtpLimit)?;
+            length = secured.protect(Kind::Rtcp, &mut scratch.0, length)?;
+        }
         Ok(Passed {
-            bytes,
+            bytes: scratch.0.get(..length).ok_or(DropReason::Rtcp)?,
             port,
             to,
             media: false,
@@ -265,11 +338,15 @@ impl Passage {
     /// figure of the call's.
     pub fn play<'p>(&mut self, micros: u64, scratch: &'p mut Scratch) -> Option<Passed<'p>> {
         let playing = self.playing.as_mut()?;
-        let Turn::Packet(length) = playing.packet(micros, &mut scratch.0) else {
+        let Turn::Packet(mut length) = playing.packet(micros, &mut scratch.0) else {
             return None;
         };
         let latch = &self.latch.caller;
         let (port, to) = gate::destination(&self.flow.caller, latch, Kind::Rtp)?;
+        if self.flow.caller.crypto.is_some() {
+            let secured = self.secured.caller.as_deref_mut()?;
+            length = secured.protect(Kind::Rtp, &mut scratch.0, length).ok()?;
+        }
         Some(Passed {
             bytes: scratch.0.get(..length)?,
             port,
@@ -348,6 +425,19 @@ impl Passage {
     pub fn end(&self, side: Side) -> &End {
         self.flow.end(side)
     }
+}
+
+/// The contexts that `flow` asks for; those of before go on where their keys are the same.
+fn secured(
+    flow: &Flow,
+    mut before: Sides<Option<Box<Secured>>>,
+    micros: u64,
+) -> Sides<Option<Box<Secured>>> {
+    for side in [Side::Caller, Side::Callee] {
+        let crypto = flow.end(side).crypto.as_deref();
+        Secured::update(before.of_mut(side), crypto, micros);
+    }
+    before
 }
 
 fn playing_of(flow: &Flow, micros: u64) -> Option<Box<Playing>> {

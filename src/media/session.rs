@@ -4,6 +4,7 @@
 mod announce;
 mod describe;
 mod install;
+mod srtp;
 
 use super::exchange::{Exchange, Remote, Shown};
 use super::flow::{Flow, FlowId, RelayEvent, Sides};
@@ -28,6 +29,8 @@ pub struct Context<'a> {
     pub ports: &'a mut Ports,
     /// Makes sure that a pair is ours (the relay's `reserve`).
     pub bind: &'a mut dyn FnMut(super::flow::PortPair) -> io::Result<()>,
+    /// Where keys come from: nobody can guess what it gives.
+    pub random: &'a mut dyn FnMut() -> u64,
 }
 
 /// What a session is told.

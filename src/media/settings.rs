@@ -2,6 +2,7 @@
 
 use super::recording::Recordings;
 use crate::domain::TrunkId;
+use crate::domain::srtp::Srtp;
 use crate::sdp::CodecList;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -102,6 +103,8 @@ pub struct Trunk {
     pub prefixes: Vec<(IpAddr, u8)>,
     /// `codecs`.
     pub codecs: CodecList,
+    /// `srtp`.
+    pub srtp: Srtp,
 }
 
 /// Who may send (sip-bridging 5).

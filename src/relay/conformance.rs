@@ -2,6 +2,7 @@
 //! of memory.
 
 mod playing;
+mod srtp;
 
 use super::memory::MemoryRelay;
 use super::socket::{RelayConfig, RelayThreads, SocketRelay};
@@ -10,6 +11,10 @@ use crate::media::flow::{DropReason, End, Flow, FlowId, Port, PortPair, RelayEve
 use playing::{
     a_recording_is_played_to_its_end, a_warning_can_be_prepared_and_stopped,
     a_warning_is_heard_over_the_voice, an_update_goes_on_with_the_same_recording,
+};
+use srtp::{
+    a_new_srtp_key_takes_over, srtp_garbage_is_counted_and_ends_nothing, srtp_on_both_legs,
+    srtp_on_one_leg, srtp_sources_have_a_bound,
 };
 use std::collections::VecDeque;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
@@ -268,6 +273,7 @@ fn end(world: &mut dyn World, address: IpAddr, source: SourceRule) -> (End, [Pee
         rtcp_mux: false,
         source,
         may_send: true,
+        crypto: None,
     };
     (end, peers)
 }
@@ -660,6 +666,11 @@ conformance!(
     an_unknown_flow_is_removed_at_once,
     ports_serve_the_next_call,
     silence_is_told,
+    srtp_on_one_leg,
+    srtp_on_both_legs,
+    srtp_garbage_is_counted_and_ends_nothing,
+    a_new_srtp_key_takes_over,
+    srtp_sources_have_a_bound,
     a_recording_is_played_to_its_end,
     an_update_goes_on_with_the_same_recording,
     a_warning_is_heard_over_the_voice,

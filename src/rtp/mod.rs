@@ -17,6 +17,7 @@ pub mod packet;
 pub mod quality;
 pub mod reports;
 pub mod rtcp;
+pub mod srtp;
 pub mod statistics;
 
 pub use packet::Header;

@@ -20,6 +20,7 @@
 )]
 
 pub mod codec;
+pub mod crypto;
 pub mod fax;
 pub mod free_text;
 pub mod parameters;
@@ -29,6 +30,7 @@ pub mod rewrite;
 pub mod shape;
 
 pub use codec::{Codec, CodecList};
+pub use crypto::{Crypto, OwnCrypto};
 pub use parse::{Address, Description, Direction, Fault, Media, parse};
 pub use rewrite::{Terms, rewrite};
 pub use shape::{Line, Protocol, Shape};

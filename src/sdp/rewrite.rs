@@ -1,12 +1,13 @@
 //! Writes the description that the other side gets: our addresses, our names, and of the audio
 //! line what the allow list names (sip-bridging 4: `rtpmap`, `fmtp`, `ptime`, `maxptime`, the
-//! direction, `rtcp-mux`; never candidates, `cname`, `extmap`, labels, names or texts).
+//! direction, `rtcp-mux`; keys of our own; never candidates, `cname`, `extmap`, labels, names or texts).
 
 mod announcement;
 
 pub use announcement::Announcement;
 
 use super::codec::{Codec, CodecList};
+use super::crypto::OwnCrypto;
 use super::fax;
 use super::parameters;
 use super::parse::{Bandwidth, Description, Direction, Media};
@@ -39,6 +40,10 @@ pub struct Terms<'a> {
     /// Put the codecs into the reading trunk's order (else the describing trunk's): for offers.
     /// An answer's order is the answerer's choice.
     pub reorder: bool,
+    /// The profile of the reading side's leg.
+    pub protocol: Protocol,
+    /// Our keys for SRTP on that leg, in the order of preference; none: plain RTP.
+    pub crypto: &'a [OwnCrypto<'a>],
 }
 
 /// One format that passes.
@@ -66,11 +71,11 @@ pub fn rewrite(description: &Description<'_>, terms: &Terms<'_>) -> Option<Vec<u
                 let port = if media.port == 0 { 0 } else { terms.port };
                 fax::write(&mut out, media, port).ok()?;
             }
-            Line::Audio(protocol) if media.port == 0 => {
-                write_ended(&mut out, protocol, &formats).ok()?;
+            Line::Audio(_) if media.port == 0 => {
+                write_ended(&mut out, terms.protocol, &formats).ok()?;
             }
-            Line::Audio(protocol) => {
-                write_formats(&mut out, protocol, terms.port, &formats).ok()?;
+            Line::Audio(_) => {
+                write_formats(&mut out, terms.protocol, terms.port, &formats).ok()?;
                 write_attributes(&mut out, description, media, terms, &formats).ok()?;
             }
         }
@@ -213,6 +218,9 @@ fn write_attributes(
     write_direction(out, description, media, terms.unspecified)?;
     if terms.rtcp_mux {
         out.write_all(b"a=rtcp-mux\r\n")?;
+    }
+    for crypto in terms.crypto {
+        crypto.write(out)?;
     }
     Ok(())
 }

@@ -2,16 +2,21 @@
 //! is refused of them (RFC 3264 §6).
 
 use super::parse::{Address, Description, Media};
+use crate::domain::srtp::Srtp;
 use smallvec::SmallVec;
 use std::net::SocketAddr;
 
-/// RTP profiles that are relayed.
+/// RTP profiles that are relayed. (Keys by DTLS, `UDP/TLS/RTP/SAVP`, are not.)
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Protocol {
     /// `RTP/AVP` (RFC 3551).
     Avp,
     /// `RTP/AVPF` (RFC 4585); its feedback packets do not pass.
     Avpf,
+    /// `RTP/SAVP` (RFC 3711).
+    Savp,
+    /// `RTP/SAVPF` (RFC 5124).
+    Savpf,
 }
 
 impl Protocol {
@@ -21,11 +26,30 @@ impl Protocol {
         match self {
             Self::Avp => "RTP/AVP",
             Self::Avpf => "RTP/AVPF",
+            Self::Savp => "RTP/SAVP",
+            Self::Savpf => "RTP/SAVPF",
+        }
+    }
+
+    /// Whether it is one of SRTP. (SRTP by best effort goes by the name of plain RTP.)
+    #[must_use]
+    pub const fn is_secure(self) -> bool {
+        matches!(self, Self::Savp | Self::Savpf)
+    }
+
+    /// The same with SRTP or without.
+    #[must_use]
+    pub const fn with_security(self, secure: bool) -> Self {
+        match (self, secure) {
+            (Self::Avp | Self::Savp, false) => Self::Avp,
+            (Self::Avp | Self::Savp, true) => Self::Savp,
+            (Self::Avpf | Self::Savpf, false) => Self::Avpf,
+            (Self::Avpf | Self::Savpf, true) => Self::Savpf,
         }
     }
 
     fn read(name: &str) -> Option<Self> {
-        [Self::Avp, Self::Avpf]
+        [Self::Avp, Self::Avpf, Self::Savp, Self::Savpf]
             .into_iter()
             .find(|protocol| protocol.name() == name)
     }
@@ -102,17 +126,21 @@ pub enum Line {
 pub struct Shape(SmallVec<[Line; 1]>);
 
 impl Shape {
-    /// Of an offer: the first audio line over plain RTP that has a port is relayed; else the first
-    /// fax with a port; else, ended, the first audio line, or the fax. `None` where there is no such
-    /// line (nothing but SRTP, say): not acceptable.
+    /// Of an offer that a trunk with `srtp` made: the first audio line that can be taken is relayed,
+    /// one with SRTP before one without where there is a choice; else the first fax with a port,
+    /// which nothing enciphers; else, ended, the first audio line without a port, or the fax. `None`
+    /// where there is no such line (nothing but DTLS-SRTP, say): not acceptable.
     #[must_use]
-    pub fn of_offer(offer: &Description<'_>) -> Option<Self> {
-        let is_audio = |media: &Media<'_>| protocol_of_audio(media).is_some();
+    pub fn of_offer(offer: &Description<'_>, srtp: Srtp) -> Option<Self> {
         let first = |fits: &dyn Fn(&Media<'_>) -> bool| offer.media.iter().position(fits);
-        let relayed = first(&|media| is_audio(media) && media.port != 0)
-            .or_else(|| first(&|media| media.is_fax() && media.port != 0))
-            .or_else(|| first(&is_audio))
-            .or_else(|| first(&|media| media.is_fax()))?;
+        let taken = |media: &Media<'_>| media.port != 0 && is_taken(media, srtp);
+        let faxes = srtp != Srtp::Required;
+        let relayed = first(&|media| taken(media) && !media.crypto.is_empty())
+            .filter(|_| srtp != Srtp::None)
+            .or_else(|| first(&taken))
+            .or_else(|| first(&|media| faxes && media.port != 0 && media.is_fax()))
+            .or_else(|| first(&|media| media.port == 0 && protocol_of_audio(media).is_some()))
+            .or_else(|| first(&|media| media.port == 0 && media.is_fax()))?;
         let line = |(place, media): (usize, &Media<'_>)| match protocol_of_audio(media) {
             Some(protocol) if place == relayed => Line::Audio(protocol),
             None if place == relayed => Line::Fax,
@@ -124,6 +152,16 @@ impl Shape {
     /// Its lines in order.
     pub fn lines(&self) -> impl Iterator<Item = Line> + '_ {
         self.0.iter().copied()
+    }
+
+    /// The profile of the audio line.
+    #[must_use]
+    pub fn protocol(&self) -> Protocol {
+        let audio = self.lines().find_map(|line| match line {
+            Line::Audio(protocol) => Some(protocol),
+            Line::Fax | Line::Refused(_) => None,
+        });
+        audio.unwrap_or(Protocol::Avp)
     }
 
     /// Place of the relayed line.
@@ -141,7 +179,8 @@ impl Shape {
         self.0.contains(&Line::Fax)
     }
 
-    /// The relayed line of a description of this shape: audio over plain RTP, or the fax in its place.
+    /// The relayed line of a description of this shape: audio as RTP or SRTP, or the fax in
+    /// its place.
     #[must_use]
     pub fn audio_of<'d, 'a>(&self, description: &'d Description<'a>) -> Option<&'d Media<'a>> {
         description
@@ -154,7 +193,18 @@ impl Shape {
     }
 }
 
-fn protocol_of_audio(media: &Media<'_>) -> Option<Protocol> {
+/// Whether an audio line can be relayed as SRTP or as plain RTP by what its trunk says.
+fn is_taken(media: &Media<'_>, srtp: Srtp) -> bool {
+    protocol_of_audio(media).is_some_and(|protocol| match srtp {
+        Srtp::None => !protocol.is_secure(),
+        Srtp::Offered => !protocol.is_secure() || !media.crypto.is_empty(),
+        Srtp::Required => !media.crypto.is_empty(),
+    })
+}
+
+/// The profile of an audio line over RTP.
+#[must_use]
+pub fn protocol_of_audio(media: &Media<'_>) -> Option<Protocol> {
     if media.kind.eq_ignore_ascii_case("audio") && media.port_count == 1 {
         Protocol::read(media.protocol)
     } else {

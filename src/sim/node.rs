@@ -549,6 +549,7 @@ fn media_settings(weather: &Weather) -> media::Settings {
             network: usize::from(weather.ipv6[place]),
             source: weather.source,
             prefixes: vec![(ip(prefix), 16), (ip(prefix6), 32)],
+            srtp: weather.srtp[place],
             ..Default::default()
         })
     };
@@ -614,6 +615,7 @@ fn agent_settings(weather: &Weather) -> agent::Settings {
             identity: weather.identity,
             certified: false,
             sign: true,
+            tls_only: false,
             session_policy: agent::SessionPolicy {
                 expires_seconds: SESSION_SECONDS,
                 least_seconds: LEAST_SESSION_SECONDS,

@@ -3,6 +3,7 @@
 use super::chance::Chance;
 use super::phone::{CalleePlan, CallerPlan, Hold, Timer, UpPlan};
 use crate::books::command::{Command, CustomerUpdate, Unreserve};
+use crate::domain::srtp::Srtp;
 use crate::domain::{
     ChargeMethod, Credit, Customer, CustomerId, CustomerScope, E164, LeaseKind, Phone, ReferenceId,
     Tariff, UnixMillis,
@@ -67,6 +68,8 @@ pub struct Weather {
     pub named: bool,
     /// Carriers are reached by TCP: nothing is lost, doubled or overtaken.
     pub reliable: bool,
+    /// Carriers whose telephones have SRTP, and what their trunks say of it.
+    pub srtp: [Srtp; 3],
 }
 
 impl Weather {
@@ -126,11 +129,22 @@ impl Weather {
             announces: vouching.percent(40),
             named: late.percent(40),
             reliable: false,
+            srtp: [Srtp::None; 3],
         };
         // The sound of a trunk that is found by name is of the family of the address that was found.
         weather.ipv6[1] &= !weather.named;
         weather
     }
+}
+
+/// What trunks say of SRTP: their telephones have it where it is not nothing.
+pub fn srtp(seed: u64) -> [Srtp; 3] {
+    let mut chance = Chance::new(seed.wrapping_add(4 << 48));
+    [(); 3].map(|()| match chance.below(10) {
+        0 | 1 => Srtp::Offered,
+        2 => Srtp::Required,
+        _ => Srtp::None,
+    })
 }
 
 impl Weather {

@@ -241,6 +241,7 @@ fn not_there<'a>(cells: impl Iterator<Item = (&'a str, &'a str)>) -> Vec<&'a str
     let mut cases = folder("sip-tests/sipp/cases");
     cases.push_str(&folder("sip-tests/wire"));
     cases.push_str(&folder("sip-tests/stir"));
+    cases.push_str(&folder("sip-tests/srtp"));
     let code: Vec<String> = files().into_iter().map(|file| file.code).collect();
     let is_test = |name: &str| {
         let declared = format!("fn {name}(");

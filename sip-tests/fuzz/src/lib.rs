@@ -10,6 +10,7 @@
 //! | [`digest`] | challenges, credentials, or steps | what was read is printed and read again; only what our login made is accepted, and once |
 //! | [`passport`] | Identity headers, a certificate's body or list | what is read stands in the header; only what we signed is valid; a list covers its numbers |
 //! | [`sdp`] | terms, then a description | what the other side gets is read again, is its own rewriting, and holds nothing off the list |
+//! | [`srtp`] | a suite, then a packet | no packet from outside is genuine; ours come back as they were, once, unless a bit has changed |
 //! | [`media`] | steps | only who is described is heard, and the figures stay in their bounds |
 //! | [`transactions`] | steps | a bounded table, which is empty when time has passed |
 //! | [`gateway`] | steps | agent, calls and books: every message sent can be read, each call ends with one record, nothing is left |
@@ -21,6 +22,7 @@ pub mod gateway;
 pub mod media;
 pub mod passport;
 pub mod sdp;
+pub mod srtp;
 pub mod steps;
 pub mod stream;
 pub mod transactions;

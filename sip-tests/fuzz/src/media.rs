@@ -36,6 +36,7 @@ fn end(rtp: u16, flags: u8, epoch: u32) -> End {
             _ => SourceRule::Nobody,
         },
         may_send: flags & 32 == 0,
+        crypto: None,
     }
 }
 

@@ -2,10 +2,13 @@
 //! nothing that is not on the list.
 
 use super::steps::Steps;
-use leasebridge::sdp::{CodecList, Description, Shape, Terms, parse, pauses, rewrite, shape};
+use leasebridge::domain::srtp::{Srtp, Suite};
+use leasebridge::sdp::{
+    CodecList, Description, OwnCrypto, Shape, Terms, parse, pauses, rewrite, shape,
+};
 use std::net::IpAddr;
 
-const ATTRIBUTES: [&str; 22] = [
+const ATTRIBUTES: [&str; 23] = [
     "rtpmap",
     "fmtp",
     "ptime",
@@ -15,6 +18,7 @@ const ATTRIBUTES: [&str; 22] = [
     "recvonly",
     "inactive",
     "rtcp-mux",
+    "crypto",
     "T38FaxVersion",
     "T38MaxBitRate",
     "T38FaxFillBitRemoval",
@@ -46,7 +50,12 @@ pub fn run(input: &[u8]) {
     let Ok(description) = parse(body) else {
         return;
     };
-    let Some(shape) = Shape::of_offer(&description) else {
+    let srtp = match flags >> 4 & 3 {
+        0 => Srtp::None,
+        1 => Srtp::Offered,
+        _ => Srtp::Required,
+    };
+    let Some(shape) = Shape::of_offer(&description, srtp) else {
         return;
     };
     let address: IpAddr = if flags & 1 == 0 {
@@ -54,6 +63,12 @@ pub fn run(input: &[u8]) {
     } else {
         [0x2001, 0xdb8, 0, 0, 0, 0, 0, 1].into()
     };
+    let own = [OwnCrypto {
+        tag: 1,
+        suite: Suite::Cm128Sha1_80,
+        key_and_salt: &[0xa5; 30],
+    }];
+    let crypto = if flags & 0x40 == 0 { &[][..] } else { &own };
     let terms = Terms {
         address,
         port: 20_000,
@@ -65,6 +80,8 @@ pub fn run(input: &[u8]) {
         from_codecs: &from,
         to_codecs: &to,
         reorder: flags & 8 != 0,
+        protocol: shape.protocol().with_security(!crypto.is_empty()),
+        crypto,
     };
     places(&description, &shape);
     let Some(out) = rewrite(&description, &terms) else {
@@ -73,7 +90,7 @@ pub fn run(input: &[u8]) {
     nothing_else(&out, &terms);
     let read = parse(&out).expect("what was written cannot be read");
     assert_eq!(read.media.len(), description.media.len(), "a line is lost");
-    let again = Shape::of_offer(&read).expect("no audio line is left");
+    let again = Shape::of_offer(&read, Srtp::Offered).expect("no audio line is left");
     let terms = Terms {
         shape: &again,
         unspecified: false,
@@ -136,6 +153,8 @@ fn nothing_else(out: &[u8], terms: &Terms<'_>) {
             "a" => {
                 let name = value.split(':').next().unwrap_or_default();
                 assert!(ATTRIBUTES.contains(&name), "{line:?}");
+                // A key of the other side never passes.
+                assert!(name != "crypto" || !terms.crypto.is_empty(), "{line:?}");
             }
             _ => panic!("a line of another kind: {line:?}"),
         }

@@ -16,6 +16,7 @@ fn end(source: SourceRule) -> End {
         rtcp_mux: false,
         source,
         may_send: true,
+        crypto: None,
     }
 }
 

@@ -18,6 +18,7 @@ fn end(rtp: u16, remote: u16) -> End {
         rtcp_mux: false,
         source: SourceRule::Exact,
         may_send: true,
+        crypto: None,
     }
 }
 
@@ -122,6 +123,8 @@ fn silence_counts_from_the_moment_it_is_asked_for() {
     assert!(!passage.silent(20_500_000));
     assert!(passage.silent(21_000_000));
 }
+
+mod srtp;
 
 fn from(
     passage: &mut Passage,

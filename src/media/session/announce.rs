@@ -5,6 +5,7 @@ use super::install::source_rule;
 use super::{Context, Output, Session, State};
 use crate::call::event::{Announcement, MediaEvent};
 use crate::domain::TrunkId;
+use crate::domain::srtp::Srtp;
 use crate::media::exchange::Remote;
 use crate::media::flow::{Content, Encoding, End, Flow, Manner, Play, PortPair, SourceRule};
 use crate::media::recording::Recording;
@@ -59,7 +60,13 @@ impl Session {
             return None;
         }
         let description = sdp::parse(offer).ok()?;
-        let shape = Shape::of_offer(&description)?;
+        // A recording is played as plain RTP, so not to a trunk that takes nothing but SRTP, nor in
+        // answer to an offer of nothing else.
+        let srtp = match rules.srtp {
+            Srtp::None | Srtp::Offered => Srtp::None,
+            Srtp::Required => return None,
+        };
+        let shape = Shape::of_offer(&description, srtp)?;
         let media = shape.audio_of(&description)?;
         let peer = self.legs.caller.peer;
         let remote = Remote::read(&description, media, false, xxh3_64(offer), peer)?;
@@ -115,6 +122,7 @@ impl Session {
                 rtcp_mux: false,
                 source: SourceRule::Nobody,
                 may_send: false,
+                crypto: None,
             },
             clock_rates: Box::new([0; 128]),
             cname: self.cname.clone(),

@@ -1,14 +1,15 @@
 //! Descriptions in, descriptions out: the offers and answers that pass through a session.
 
-use super::{Context, Dialog, Leg, MAX_FORKS, Session};
+use super::{Context, Dialog, Leg, MAX_FORKS, Session, srtp};
 use crate::call::event::{Fork, Role};
 use crate::domain::Side;
-use crate::media::exchange::{Exchange, Remote, Shown};
+use crate::media::exchange::{Exchange, Given, Remote, Shown};
 use crate::media::ports::Taken;
 use crate::media::settings::{Network, Settings, Trunk};
 use crate::sdp::shape::{Place, place};
-use crate::sdp::{self, CodecList, Description, Shape, Terms};
+use crate::sdp::{self, CodecList, Description, OwnCrypto, Shape, Terms};
 use bytes::Bytes;
+use smallvec::SmallVec;
 use std::net::{IpAddr, SocketAddr};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -40,24 +41,32 @@ impl Session {
         fingerprint: u64,
         context: &mut Context<'_>,
     ) -> Option<Bytes> {
-        let shape = Shape::of_offer(description)?;
+        let shape = Shape::of_offer(description, self.srtp_of(from, context.settings))?;
         let media = shape.audio_of(description)?;
         let peer = self.legs.of(from).peer;
-        let remote = Remote::read(description, media, media.rtcp_mux, fingerprint, peer)?;
+        let mut remote = Remote::read(description, media, media.rtcp_mux, fingerprint, peer)?;
         if !self.is_reached(from, &remote.place, context.settings) {
             return None;
         }
+        let ended = remote.place == Place::Off;
+        if shape.is_fax() && !ended && !self.may_fax(from.other(), context.settings) {
+            return None;
+        }
+        self.take_offered(from, media, &mut remote, context);
         // Kept where the other leg has it already: an offer without it would end it there.
         let mux_offered = media.rtcp_mux
             || self
                 .in_force(from.other())
                 .is_some_and(|other| other.rtcp_mux);
+        let (protocol, given) = self.give(from.other(), &shape, context);
         let mut exchange = Exchange {
             from,
             fork,
             remote,
             shape,
             mux_offered,
+            given,
+            protocol,
             sent: Bytes::new(),
             answered: false,
         };
@@ -125,8 +134,11 @@ impl Session {
         let media = exchange.shape.audio_of(description)?;
         let mux = media.rtcp_mux && exchange.mux_offered;
         let peer = self.legs.of(from).peer;
-        let remote = Remote::read(description, media, mux, fingerprint, peer)?;
+        let mut remote = Remote::read(description, media, mux, fingerprint, peer)?;
         if !self.is_reached(from, &remote.place, context.settings) {
+            return None;
+        }
+        if !self.take_answered(from, exchange, media, &mut remote, context.settings) {
             return None;
         }
         if from == Side::Callee && self.dialog(fork).is_none() {
@@ -173,6 +185,14 @@ impl Session {
             let rules = leg.trunk.and_then(|trunk| context.settings.trunk(trunk));
             rules.map_or(&everything, |rules| &rules.codecs)
         };
+        let offering = exchange.from == from;
+        let answered = exchange.remote.srtp.as_deref().map(srtp::given);
+        let given = if offering {
+            &exchange.given[..]
+        } else {
+            answered.as_slice()
+        };
+        let crypto: SmallVec<[OwnCrypto<'_>; 4]> = given.iter().map(Given::line).collect();
         let mut terms = Terms {
             address: advertised(context.settings, ports)?,
             port: ports.pair.rtp,
@@ -183,7 +203,13 @@ impl Session {
             unspecified,
             from_codecs: codecs(self.legs.of(from)),
             to_codecs: codecs(to),
-            reorder: exchange.from == from,
+            reorder: offering,
+            protocol: if offering {
+                exchange.protocol
+            } else {
+                exchange.shape.protocol()
+            },
+            crypto: &crypto,
         };
         let draft = sdp::rewrite(description, &terms)?;
         let fingerprint = xxh3_64(&draft);
@@ -249,7 +275,7 @@ pub(super) fn is_acceptable(offer: &[u8], rules: &Trunk, settings: &Settings) ->
     let Ok(description) = sdp::parse(offer) else {
         return false;
     };
-    let Some(shape) = Shape::of_offer(&description) else {
+    let Some(shape) = Shape::of_offer(&description, rules.srtp) else {
         return false;
     };
     // A call begins with a voice; it may become a fax.

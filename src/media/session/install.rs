@@ -63,6 +63,7 @@ impl Session {
         };
         let nobody = Remote {
             place: Place::Off,
+            srtp: None,
             clocks: SmallVec::new(),
             ..caller.clone()
         };

@@ -1,7 +1,9 @@
 mod announcing;
+mod srtp;
 
 use super::*;
 use crate::call::event::Role;
+use crate::domain::srtp::Srtp;
 use crate::media::flow::PortPair;
 use crate::media::flow::SourceRule;
 use crate::media::ports::PortPool;
@@ -22,6 +24,7 @@ struct Bench {
     ports: Ports,
     session: Session,
     bindable: bool,
+    draws: u64,
 }
 
 impl Bench {
@@ -39,6 +42,7 @@ impl Bench {
                 source,
                 prefixes: vec![("203.0.113.0".parse().unwrap(), 24)],
                 codecs: CodecList::read(codecs).unwrap(),
+                srtp: Srtp::None,
             })
         };
         let settings = Settings {
@@ -66,6 +70,7 @@ impl Bench {
             ports,
             session: Session::new(FlowId(9), 0x1234_5678_9abc_def0),
             bindable: true,
+            draws: 1,
         }
     }
 
@@ -92,10 +97,18 @@ impl Bench {
                 Err(io::Error::from_raw_os_error(24))
             }
         };
+        let mut random = || {
+            self.draws = self
+                .draws
+                .wrapping_mul(0x5851_f42d_4c95_7f2d)
+                .wrapping_add(1);
+            self.draws.rotate_left(17)
+        };
         let mut context = Context {
             settings: &self.settings,
             ports: &mut self.ports,
             bind: &mut bind,
+            random: &mut random,
         };
         self.session.handle(input, &mut context);
     }

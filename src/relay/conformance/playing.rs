@@ -54,6 +54,7 @@ fn lone(world: &mut dyn World, play: Option<Box<Play>>) -> Call {
         rtcp_mux: false,
         source: SourceRule::Nobody,
         may_send: false,
+        crypto: None,
     };
     let flow = Flow {
         caller: End {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::domain::srtp::Srtp;
 use crate::sdp::parse;
 use proptest::prelude::*;
 
@@ -24,7 +25,7 @@ impl Default for Setting {
 
 fn rewritten(body: &[u8], setting: &Setting) -> Option<String> {
     let description = parse(body).ok()?;
-    let shape = Shape::of_offer(&description)?;
+    let shape = Shape::of_offer(&description, Srtp::None)?;
     let media = shape.audio_of(&description)?;
     let place = crate::sdp::shape::place(&description, media, false)?;
     let terms = Terms {
@@ -38,6 +39,8 @@ fn rewritten(body: &[u8], setting: &Setting) -> Option<String> {
         from_codecs: &setting.from,
         to_codecs: &setting.to,
         reorder: setting.reorder,
+        protocol: shape.protocol(),
+        crypto: &[],
     };
     rewrite(&description, &terms).map(|bytes| String::from_utf8(bytes).unwrap())
 }

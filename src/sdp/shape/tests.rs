@@ -1,9 +1,10 @@
 use super::*;
+use crate::domain::srtp::Srtp;
 use crate::sdp::parse;
 
 fn shape(media: &str) -> Option<Shape> {
     let body = format!("v=0\r\nc=IN IP4 192.0.2.1\r\n{media}");
-    Shape::of_offer(&parse(body.as_bytes()).unwrap())
+    Shape::of_offer(&parse(body.as_bytes()).unwrap(), Srtp::None)
 }
 
 #[test]
@@ -107,4 +108,24 @@ fn places_follow_the_lines() {
         None
     );
     assert_eq!(place_of("m=audio 1 RTP/AVP 0\r\n"), None);
+}
+
+#[test]
+fn profiles_are_told_by_what_the_trunk_says() {
+    let key =
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    let shape = |protocol: &str, key: &str, srtp| {
+        let body = format!("v=0\r\nc=IN IP4 192.0.2.1\r\nm=audio 4000 {protocol} 0\r\n{key}");
+        Shape::of_offer(&parse(body.as_bytes()).unwrap(), srtp).map(|shape| shape.protocol())
+    };
+    for (name, protocol) in [("RTP/SAVP", Protocol::Savp), ("RTP/SAVPF", Protocol::Savpf)] {
+        assert_eq!(shape(name, key, Srtp::None), None);
+        assert_eq!(shape(name, key, Srtp::Offered), Some(protocol));
+        assert_eq!(shape(name, key, Srtp::Required), Some(protocol));
+        assert_eq!(shape(name, "", Srtp::Offered), None);
+    }
+    assert_eq!(shape("RTP/AVPF", key, Srtp::Required), Some(Protocol::Avpf));
+    assert_eq!(shape("RTP/AVPF", "", Srtp::Required), None);
+    assert_eq!(Protocol::Avpf.with_security(true), Protocol::Savpf);
+    assert_eq!(Protocol::Savp.with_security(false), Protocol::Avp);
 }

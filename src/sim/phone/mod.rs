@@ -15,6 +15,7 @@ mod caller;
 pub mod digest;
 mod reliable;
 mod session;
+pub mod srtp;
 mod timer;
 
 pub use session::Sound;
@@ -23,6 +24,7 @@ pub use timer::Timer;
 use super::chance::Chance;
 use super::plan;
 use super::text::{body, cseq, header, reply, status, tag};
+use crate::rtp::srtp::Sender;
 use std::collections::{BTreeMap, VecDeque};
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
@@ -116,6 +118,8 @@ pub struct Phones {
     counter: u64,
     /// New calls must prove the gateway's password.
     pub asks: bool,
+    /// They have SRTP.
+    pub srtp: bool,
     /// Requests that have.
     let_in: u64,
     pub seen: Seen,
@@ -204,6 +208,8 @@ pub struct Line {
     /// Where the gateway wants this side's sound.
     sound_to: Option<SocketAddr>,
     pub sounds: u16,
+    /// Protects them.
+    sender: Option<Sender>,
     /// Forks of ours that answered though another goes on, until they are ended.
     pub losers: Vec<String>,
     /// What was last replied to each request of theirs.
@@ -229,6 +235,7 @@ impl Phones {
             todo: BTreeMap::new(),
             counter: 0,
             asks: false,
+            srtp: false,
             let_in: 0,
             seen: Seen::default(),
         }
@@ -378,7 +385,8 @@ impl Phones {
 
     fn line(&mut self, caller: bool, number: &str, peer: SocketAddr) -> Line {
         self.counter += 1;
-        let port = u16::try_from(4000 + 2 * (self.counter % 10_000)).unwrap_or(4000);
+        let first = if self.srtp { srtp::FIRST_PORT } else { 4000 };
+        let port = first + u16::try_from(2 * (self.counter % 10_000)).unwrap_or(0);
         Line {
             caller,
             number: number.to_owned(),
@@ -402,6 +410,7 @@ impl Phones {
             described: String::new(),
             refreshed_at: None,
             sound_to: None,
+            sender: None,
             sounds: 0,
             losers: Vec::new(),
             replies: BTreeMap::new(),
@@ -520,8 +529,9 @@ fn description(number: &str, media: SocketAddr, direction: &str, version: u32) -
          u=sip:{number}@{ip}\r\ne={number}@{ip}\r\np=+{number}\r\nc=IN {connection}\r\nt=0 0\r\n\
          m=audio {} RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n\
          a=rtcp:{} IN {family} {ip}\r\na=candidate:1 1 UDP 1 {ip} 9 typ host\r\n\
-         a=ssrc:7 cname:{number}@{ip}\r\na={direction}\r\n",
+         a=ssrc:7 cname:{number}@{ip}\r\na={direction}\r\n{}",
         media.port(),
-        media.port() + 1
+        media.port() + 1,
+        srtp::line(media)
     )
 }

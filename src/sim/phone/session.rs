@@ -1,7 +1,7 @@
 //! What both ends do once a call is up: hold, resume, hang up, sound.
 
 use super::super::text::{ack_of_failure, body, cseq, header, reply, tag};
-use super::{Hold, Phones, State, Timer, Todo, description};
+use super::{Hold, Phones, State, Timer, Todo, description, srtp};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,8 @@ pub struct Sound {
     pub from: SocketAddr,
     pub to: SocketAddr,
     pub sequence: u16,
+    /// An RTP and an RTCP packet as they go out.
+    pub sent: [Vec<u8>; 2],
 }
 
 impl Phones {
@@ -25,13 +27,23 @@ impl Phones {
             }
             let Some(to) = line.sound_to else { continue };
             line.sounds += 1;
-            sounds.push(Sound {
+            let mut sound = Sound {
                 id: id.clone(),
                 number: line.number.clone(),
                 from: line.media,
                 to,
                 sequence: line.sounds,
-            });
+                sent: Default::default(),
+            };
+            let sender = line.sender.take().or_else(|| srtp::sender(line.media));
+            line.sender = sender;
+            let sender = &mut line.sender;
+            let (packet, report) = (sound.packet(), sound.report());
+            sound.sent = [
+                srtp::protected(sender.as_mut(), packet, false),
+                srtp::protected(sender.as_mut(), report, true),
+            ];
+            sounds.push(sound);
         }
         sounds
     }
@@ -266,7 +278,7 @@ impl Phones {
 
 impl Sound {
     /// An RTP packet whose header extension says the number (RFC 8285).
-    pub fn packet(&self) -> Vec<u8> {
+    fn packet(&self) -> Vec<u8> {
         let mut packet = vec![0x90, 0];
         packet.extend(self.sequence.to_be_bytes());
         packet.extend((u32::from(self.sequence) * 160).to_be_bytes());
@@ -284,7 +296,7 @@ impl Sound {
 
     /// An RTCP compound whose source description says number and address, and an APP packet that
     /// does (RFC 3550 §6.4, §6.5, §6.7).
-    pub fn report(&self) -> Vec<u8> {
+    fn report(&self) -> Vec<u8> {
         let mut compound = vec![0x80, 201, 0, 1];
         compound.extend(7u32.to_be_bytes());
         let name = format!("{}@{}", self.number, self.from.ip());

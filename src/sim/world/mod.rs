@@ -13,10 +13,11 @@ use super::checks::message::Messages;
 use super::checks::wire::Wire;
 use super::node::{CARRIERS, Node, addr, path};
 use super::phone::{CallerPlan, Phones};
-use super::plan::Weather;
+use super::plan::{Weather, srtp};
 use super::summary::Summary;
 use crate::books::Ticket;
 use crate::books::command::Command;
+use crate::domain::srtp::Srtp;
 use crate::domain::{CallId, CallRecord, LeaseKind, Now, ReferenceId, UnixMillis};
 use crate::ledger::Fault;
 use crate::store::Change;
@@ -143,11 +144,14 @@ impl World {
             ["10.2.0.2", "fd00:2::2"],
             ["10.3.0.2", "fd00:3::2"],
         ];
-        let phones = CARRIERS.iter().zip(media).zip(weather.ipv6);
-        let phones = phones.map(|((sip, media), ipv6)| {
+        weather.srtp = srtp(seed);
+        let habits = weather.ipv6.into_iter().zip(weather.srtp);
+        let phones = CARRIERS.iter().zip(media).zip(habits);
+        let phones = phones.map(|((sip, media), (ipv6, srtp))| {
             let media = media[usize::from(ipv6)];
             let mut phones = Phones::new(addr(sip), media.parse().unwrap());
             phones.asks = weather.asks;
+            phones.srtp = srtp != Srtp::None;
             phones
         });
         let mut world = Self {

@@ -3,7 +3,7 @@
 use super::super::chance::Chance;
 use super::super::checks::wire::is_caller_side;
 use super::super::node::{GATEWAY, addr, path};
-use super::super::phone::{CallerPlan, Sound};
+use super::super::phone::{CallerPlan, Sound, srtp};
 use super::super::{plan, text};
 use super::{Checked, Event, World};
 use bytes::Bytes;
@@ -105,7 +105,7 @@ impl World {
         };
         if node
             .relay
-            .deliver(&sound.packet(), stranger, sound.to)
+            .deliver(&sound.sent[0], stranger, sound.to)
             .is_some()
         {
             return Err("a stranger's sound was passed on".to_owned());
@@ -113,8 +113,8 @@ impl World {
         let up = SocketAddr::new(sound.to.ip(), sound.to.port() + 1);
         let from = SocketAddr::new(sound.from.ip(), sound.from.port() + 1);
         let sent = [
-            node.relay.deliver(&sound.packet(), sound.from, sound.to),
-            node.relay.deliver(&sound.report(), from, up),
+            node.relay.deliver(&sound.sent[0], sound.from, sound.to),
+            node.relay.deliver(&sound.sent[1], from, up),
         ];
         let sent = sent.into_iter().flatten().filter(|_| !self.weather.wild);
         for sent in sent {
@@ -127,6 +127,9 @@ impl World {
                 if memchr::memmem::find(&sent.bytes, secret.as_bytes()).is_some() {
                     return Err(format!("a packet says {secret}: {:?}", sent.bytes));
                 }
+            }
+            if srtp::has_srtp(sent.to) && sent.bytes.ends_with(&[0xff; 20]) {
+                return Err(format!("plain sound went to {}, which has SRTP", sent.to));
             }
             let to_side = self.phones.iter_mut().enumerate();
             let heard = to_side.filter(|(other, _)| (*other == 0) != (side == 0));

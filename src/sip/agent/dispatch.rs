@@ -16,7 +16,7 @@ use super::{Agent, Output, RETRY_AFTER};
 use crate::call::event::Invite;
 use crate::domain::{CallId, Now, Side};
 use crate::sip::dialog::{Tag, reliable};
-use crate::sip::message::{Header, Message, Method, Path};
+use crate::sip::message::{Header, Message, Method, Path, Transport};
 use crate::sip::transaction::{self, TransactionId};
 use bytes::Bytes;
 use std::time::Instant;
@@ -126,6 +126,9 @@ impl Agent {
                 if trunk.reliable == Reliability::Off && reliable::is_required(&message) =>
             {
                 Err(screening::unreliable())
+            }
+            Some(trunk) if trunk.tls_only && path.transport != Transport::Tls => {
+                Err(screening::overheard())
             }
             _ => Ok(screened),
         });

@@ -70,6 +70,11 @@ pub(super) fn unreliable() -> Refusal {
     }
 }
 
+/// The refusal of an INVITE whose description may hold keys that anybody on the way has read.
+pub(super) fn overheard() -> Refusal {
+    Refusal::because(488, 88)
+}
+
 /// Whether the sender takes what an INVITE is answered with (RFC 3261 §20.1, RFC 4475 §3.3.15).
 /// Without Accept it does.
 fn takes_sdp(message: &Message) -> bool {

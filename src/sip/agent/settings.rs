@@ -53,6 +53,8 @@ pub struct Trunk {
     pub identity: IdentityPolicy,
     /// INVITEs to it are signed, where there is a key (`trunk.sign`).
     pub sign: bool,
+    /// Its calls must come by TLS: their descriptions hold keys for SRTP (`trunk.srtp`).
+    pub tls_only: bool,
     /// Session timers of its legs (RFC 4028).
     pub session_policy: SessionPolicy,
 }

@@ -350,3 +350,29 @@ fn a_warning_waits_for_a_caller_who_is_not_described_yet() {
     let (_, flow) = bench.describe(Side::Caller, 1, Role::Answer, ANSWER);
     assert!(flow.unwrap().plays());
 }
+
+#[test]
+fn recordings_are_plain_rtp_or_none() {
+    const LINE: &str =
+        "a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz\r\n";
+    for (srtp, protocol, played) in [
+        (Srtp::None, "RTP/AVP", true),
+        (Srtp::Offered, "RTP/AVP", true),
+        (Srtp::Offered, "RTP/SAVP", false),
+        (Srtp::Required, "RTP/AVP", false),
+        (Srtp::Required, "RTP/SAVP", false),
+    ] {
+        let mut bench = bench();
+        bench.settings.trunks[0].as_mut().unwrap().srtp = srtp;
+        let offer = sdp(&format!(
+            "c=IN IP4 192.0.2.1\r\nt=0 0\r\nm=audio 4000 {protocol} 8\r\n{LINE}"
+        ));
+        let announced = announce(&mut bench, IN, &offer, Announcement::NoLease);
+        assert_eq!(announced.is_some(), played, "{srtp:?} {protocol}");
+        if let Some((answer, flow)) = announced {
+            assert!(!answer.contains("crypto"), "{answer}");
+            assert_eq!(flow.caller.crypto, None);
+        }
+        assert_eq!(bench.ports.count().used, usize::from(played));
+    }
+}

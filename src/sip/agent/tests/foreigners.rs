@@ -24,6 +24,7 @@ fn three_trunks() -> Settings {
         identity: IdentityPolicy::Off,
         certified: false,
         sign: true,
+        tls_only: false,
         session_policy: SessionPolicy::default(),
     }));
     settings

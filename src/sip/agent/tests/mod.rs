@@ -122,6 +122,7 @@ fn settings() -> Settings {
                 identity: IdentityPolicy::Off,
                 certified: false,
                 sign: true,
+                tls_only: false,
                 session_policy: SessionPolicy::default(),
             }),
             Some(Trunk {
@@ -137,6 +138,7 @@ fn settings() -> Settings {
                 identity: IdentityPolicy::Off,
                 certified: false,
                 sign: true,
+                tls_only: false,
                 session_policy: SessionPolicy::default(),
             }),
         ],

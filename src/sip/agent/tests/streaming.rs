@@ -194,3 +194,22 @@ fn a_contact_of_another_transport_is_followed() {
         ("gw.example", Some(5060))
     );
 }
+
+#[test]
+fn a_trunk_whose_keys_need_tls_is_heard_by_tls_alone() {
+    let mut settings = settings();
+    settings.trunks[0].as_mut().unwrap().tls_only = true;
+    settings.streams = vec![Listening {
+        transport: Transport::Tls,
+        local: address(TLS_US),
+        advertised: "gw.example:5061".into(),
+    }];
+    for (transport, refused) in [(Transport::Udp, Some(488)), (Transport::Tls, None)] {
+        let mut world = World::with(settings.clone());
+        let bytes = End::caller().invite().into();
+        world.input(Input::Datagram(bytes, by(transport, CALLER)));
+        let (_, invite) = world.invited();
+        assert_eq!(invite.refused.map(|cause| cause.sip), refused);
+        assert_eq!(invite.offer.is_some(), refused.is_none());
+    }
+}
