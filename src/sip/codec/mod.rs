@@ -196,11 +196,11 @@ fn check(datagram: &Bytes, frame: Frame) -> Result<Message, Fault> {
     let (from, to) = (find(Header::From)?, find(Header::To)?);
     let from_tag = tag_of(text, from, Header::From)?;
     let to_tag = tag_of(text, to, Header::To)?;
+    check_max_forwards(&start, method, find(Header::MaxForwards)?)?;
     // RFC 3261 §8.1.1.3. Without it two requests of one Call-ID could not be told apart.
     if matches!(start, Start::Request { .. }) && from_tag.range().is_empty() {
         return Err(malformed(Header::From));
     }
-    check_max_forwards(&start, method, find(Header::MaxForwards)?)?;
     find(Header::ContentType)?;
     let body = body_of(datagram, frame.body_start, find(Header::ContentLength)?)?;
     let via = top_via_of(text, &fields)?;
