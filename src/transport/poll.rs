@@ -85,7 +85,7 @@ impl Poller {
         self.control(libc::EPOLL_CTL_DEL, what, (0, 0))
     }
 
-    fn control(
+    pub(super) fn control(
         &self,
         how: libc::c_int,
         what: &impl AsRawFd,

@@ -1,7 +1,8 @@
 //! The kernel's list of connections that have something to say.
 
+use crate::transport::poll::Poller;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 
 /// Sockets told of by one call.
 pub(super) const BATCH: usize = 64;
@@ -30,26 +31,20 @@ impl Interest {
 
 /// One epoll instance, level-triggered.
 pub(super) struct Epoll {
-    fd: OwnedFd,
+    poller: Poller,
     events: Vec<libc::epoll_event>,
 }
 
 impl AsRawFd for Epoll {
     fn as_raw_fd(&self) -> RawFd {
-        self.fd.as_raw_fd()
+        self.poller.as_raw_fd()
     }
 }
 
 impl Epoll {
     pub(super) fn new() -> io::Result<Self> {
-        // SAFETY: no pointers; the result is checked.
-        let fd = unsafe { libc::epoll_create1(libc::EPOLL_CLOEXEC) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
         Ok(Self {
-            // SAFETY: a fresh descriptor that nobody else owns.
-            fd: unsafe { OwnedFd::from_raw_fd(fd) },
+            poller: Poller::new()?,
             events: vec![libc::epoll_event { events: 0, u64: 0 }; BATCH],
         })
     }
@@ -65,17 +60,8 @@ impl Epoll {
     }
 
     fn control(&self, what: i32, socket: RawFd, number: u64, interest: Interest) -> io::Result<()> {
-        let mut event = libc::epoll_event {
-            events: interest.bits(),
-            u64: number,
-        };
-        // SAFETY: the event is a live value; the kernel only reads it.
-        let result = unsafe { libc::epoll_ctl(self.fd.as_raw_fd(), what, socket, &raw mut event) };
-        if result == 0 {
-            Ok(())
-        } else {
-            Err(io::Error::last_os_error())
-        }
+        let watched = (number, interest.bits());
+        self.poller.control(what, &socket, watched)
     }
 
     /// The numbers of sockets that have something to say now, at most [`BATCH`]. Does not wait.
@@ -83,7 +69,7 @@ impl Epoll {
         let room = i32::try_from(self.events.len()).unwrap_or(0);
         // SAFETY: `room` live events at the pointer.
         let count =
-            unsafe { libc::epoll_wait(self.fd.as_raw_fd(), self.events.as_mut_ptr(), room, 0) };
+            unsafe { libc::epoll_wait(self.as_raw_fd(), self.events.as_mut_ptr(), room, 0) };
         let count = usize::try_from(count).unwrap_or(0);
         let trouble = libc::EPOLLERR | libc::EPOLLHUP;
         let read = (libc::EPOLLIN | libc::EPOLLRDHUP | trouble).cast_unsigned();
