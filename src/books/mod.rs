@@ -41,7 +41,7 @@ mod numbers;
 pub mod records;
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use crate::domain::{CallId, CustomerId, E164, LeaseKind, Now, ReferenceId};
 use crate::lease::{Directory, Holdings, LeaseBook, pool};

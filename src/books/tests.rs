@@ -357,7 +357,7 @@ fn phone(n: u64) -> Phone {
     }
 }
 
-fn customer() -> Customer {
+pub(crate) fn customer() -> Customer {
     Customer {
         id: CustomerId(0),
         first_name: "Siti".into(),

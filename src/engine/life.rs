@@ -82,6 +82,7 @@ pub(super) fn ended(record: &CallRecord) {
 mod tests {
     use super::*;
     use crate::books::command::{CallCommand, Command, PoolRange};
+    use crate::books::tests::customer;
     use crate::books::{Books, Settings, Ticket};
     use crate::call::Call;
     use crate::call::event::{Fork, LedgerCommand};
@@ -231,28 +232,6 @@ mod tests {
             keep_answers: std::time::Duration::from_secs(60),
             target_allowed: Plan::target_allowed,
             plan: Arc::new(Plan::default()),
-        }
-    }
-
-    fn customer() -> Customer {
-        let tariff = Tariff {
-            block_seconds: 60,
-            rate: Credit(100),
-        };
-        Customer {
-            id: CustomerId(0),
-            first_name: "Siti".into(),
-            last_name: "Tan".into(),
-            suspended: false,
-            charge_method: ChargeMethod::Prepaid,
-            enable_single: true,
-            enable_group: true,
-            tariff_single: tariff,
-            tariff_group: tariff,
-            max_lease_single: 0,
-            max_lease_group: 0,
-            date_created: UnixMillis(0),
-            date_suspended: None,
         }
     }
 
