@@ -13,14 +13,12 @@ use crate::api::dispatch::Api;
 use crate::api::neighbours::{self, SystemClock};
 use crate::books::command::{CallNotice, Command, Idempotency, Reply};
 use crate::books::{Books, Lookup};
-use crate::call;
 use crate::config::Config;
 use crate::domain::numbering::Plan;
 use crate::engine::books_thread::{self, BooksHandle, NoticeSink};
 use crate::engine::handover::Handover;
 use crate::engine::signalling::{Control, Meter as _, Signalling};
 use crate::engine::worker::{Update, Worker};
-use crate::media;
 use crate::observe::{Endpoints, Health, Metrics};
 use crate::relay::socket::RelayThreads;
 use crate::store::sled::SledStore;
@@ -212,15 +210,9 @@ impl Gateway {
         for (one, tls) in self.signalling.iter().zip(tls) {
             let update = Update {
                 agent: agent.clone(),
-                settings: call::Settings {
-                    announcements: recordings::lengths(&recordings),
-                    ..settings::call(&config)
-                },
+                settings: settings::call(&config, &recordings),
                 trunks: settings::trunks(&placed),
-                media: media::settings::Settings {
-                    recordings: recordings.clone(),
-                    ..settings::media(&config, &placed)
-                },
+                media: settings::media(&config, &placed, &recordings),
                 directory: directory(&config, &placed, &plan, &self.lookup),
             };
             let told = one.tell(Control::Certificates(Box::new(tls)))

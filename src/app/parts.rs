@@ -3,7 +3,6 @@
 use super::places::Placed;
 use super::{recordings, settings};
 use crate::books::Lookup;
-use crate::call;
 use crate::call::caps::{Counts, Share};
 use crate::call::routing::Trunks;
 use crate::config::Config;
@@ -74,8 +73,8 @@ pub(super) fn parts(
     metrics: &Metrics,
 ) -> Result<AllParts, String> {
     let mut entropy = super::entropy::System;
-    let mut media = settings::media(config, placed);
-    media.recordings = recordings::load(config)?;
+    let recordings = recordings::load(config)?;
+    let media = settings::media(config, placed, &recordings);
     let steering = Steering::new(agent::Entropy::next(&mut entropy), config.sip.workers);
     let count = usize::from(steering.workers());
     for network in &media.networks {
@@ -108,10 +107,7 @@ pub(super) fn parts(
             agent: Agent::new(agent.clone(), Box::new(super::entropy::System))
                 .at(shard)
                 .behind(gate()),
-            settings: call::Settings {
-                announcements: recordings::lengths(&media.recordings),
-                ..settings::call(config)
-            },
+            settings: settings::call(config, &recordings),
             trunks,
             media: media.clone(),
             ports,

@@ -3,6 +3,7 @@
 //! key) comes back as an error that names the part.
 
 use super::places::Placed;
+use super::recordings;
 use crate::api;
 use crate::books;
 use crate::books::command::PoolRange;
@@ -12,6 +13,7 @@ use crate::config::{self, Config};
 use crate::domain::numbering::{NumberForm, Plan, calling_code};
 use crate::domain::srtp::Srtp;
 use crate::domain::{Tariff, TrunkId, UnixMillis};
+use crate::media::recording::Recordings;
 use crate::media::settings as media;
 use crate::relay::socket::RelayConfig;
 use crate::sdp::CodecList;
@@ -76,7 +78,7 @@ pub fn books(config: &Config, plan: &Arc<Plan>) -> books::Settings {
 
 /// The call's, without recordings.
 #[must_use]
-pub fn call(config: &Config) -> call::Settings {
+pub fn call(config: &Config, recordings: &Recordings) -> call::Settings {
     call::Settings {
         ring_timeout: config.calls.ring_timeout,
         max_duration: config.calls.max_duration,
@@ -84,7 +86,7 @@ pub fn call(config: &Config) -> call::Settings {
         no_lease: config.calls.no_lease,
         no_credit: config.calls.no_credit,
         verdict_timeout: config.identity.verdict_timeout,
-        announcements: call::Announcements::default(),
+        announcements: recordings::lengths(recordings),
         credit_warning: config.billing.credit_warning,
     }
 }
@@ -253,7 +255,7 @@ pub fn trunk_emergency(placed: &Placed<'_>) -> Vec<Vec<Box<str>>> {
 
 /// Media rules, without recordings.
 #[must_use]
-pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
+pub fn media(config: &Config, placed: &Placed<'_>, recordings: &Recordings) -> media::Settings {
     let networks = config.media.addresses.iter().map(|address| media::Network {
         named: address.network,
         bind: address.bind,
@@ -280,7 +282,7 @@ pub fn media(config: &Config, placed: &Placed<'_>) -> media::Settings {
         networks: networks.collect(),
         trunks: placed.iter().map(|one| one.map(trunk)).collect(),
         timeout: config.media.timeout.unwrap_or_default(),
-        recordings: crate::media::recording::Recordings::default(),
+        recordings: recordings.clone(),
     }
 }
 

@@ -14,6 +14,7 @@ use leasebridge::domain::{
 };
 use leasebridge::engine::books_adapter::Directory;
 use leasebridge::engine::worker::{Output, Parts, Worker};
+use leasebridge::media::recording::Recordings;
 use leasebridge::media::{PortPool, Ports};
 use leasebridge::relay::MemoryRelay;
 use leasebridge::sip::agent::{Agent, Entropy};
@@ -206,7 +207,7 @@ impl World {
         let mut places = Places::default();
         let placed = places.seat(&config.trunks).expect("two trunks");
         let agent = settings::agent(&config, &placed, &[US]).expect("literal addresses");
-        let media = settings::media(&config, &placed);
+        let media = settings::media(&config, &placed, &Recordings::default());
         let pools = media.networks.iter();
         let pools =
             pools.map(|one| PortPool::new(one.bind, one.first_port, one.last_port, 1, seed));
@@ -214,7 +215,7 @@ impl World {
         let worker = Worker::new(Parts {
             index: 0,
             agent: Agent::new(agent, Box::new(Dice(seed))),
-            settings: settings::call(&config),
+            settings: settings::call(&config, &Recordings::default()),
             trunks: leasebridge::call::routing::Trunks::new(settings::trunks(&placed)),
             media,
             ports,
